@@ -1,0 +1,1 @@
+"""What can refute a certificate, and never prove it."""

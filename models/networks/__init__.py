@@ -1,0 +1,1 @@
+"""How to make a 1-Lipschitz classifier."""

@@ -1,0 +1,172 @@
+"""What each stage of a job may be asked: frozen, closed to unknown keys, free of torch.
+
+Units: a pixel runs from 0 to 1; ε and radii are L2 distances between such images.
+"""
+
+import math
+from fractions import Fraction
+from typing import Annotated, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+
+class Spec(BaseModel):
+    """Base of every part of a job: frozen, closed to unknown keys, no silent conversions."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
+
+
+def parse_eps(found: object) -> float:
+    """A perturbation budget from a number or a fraction such as "36/255".
+
+    Returns:
+        The nearest float64: from then on, *that* number is the budget.
+
+    Raises:
+        ValueError: If it is not a positive finite number.
+    """
+    accepted = 'a positive number or a fraction such as "36/255"'
+    if isinstance(found, bool) or not isinstance(found, int | float | str):
+        raise ValueError(f"accepted is {accepted}")
+    try:
+        eps = float(Fraction(found)) if isinstance(found, str) else float(found)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise ValueError(f"accepted is {accepted}") from None
+    if not (math.isfinite(eps) and eps > 0):
+        raise ValueError(f"accepted is {accepted}")
+    return eps
+
+
+Eps = Annotated[float, BeforeValidator(parse_eps)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class DataSpec(Spec):
+    """Where the images come from and how they are split."""
+
+    source: Literal["digits", "fashion-mnist", "folder", "npz", "parquet"] = "digits"
+    """Kind of source; all but `digits` have a `path`, which `fashion-mnist` may leave out."""
+    path: str | None = Field(default=None, min_length=1)
+    """File or folder; a relative one starts at the folder of the job file."""
+    validation: Share = 0.1
+    """Share of the training images kept apart to watch training."""
+    test: Share = 0.2
+    """Share of all images kept apart for certificates, where the source has no test part."""
+
+    @model_validator(mode="after")
+    def _path_fits_source(self) -> "DataSpec":
+        if self.source == "digits" and self.path is not None:
+            raise ValueError("path is not accepted with source 'digits', which is built in")
+        if self.source in ("folder", "npz", "parquet") and self.path is None:
+            raise ValueError(f"path is required with source {self.source!r}")
+        return self
+
+
+class LinearSpec(Spec):
+    """One linear layer: the baseline that every certified accuracy must be held against."""
+
+    architecture: Literal["linear"]
+
+
+class MlpSpec(Spec):
+    """Centred input, its leading principal axes, orthogonal layers, a linear head."""
+
+    architecture: Literal["mlp"] = "mlp"
+    widths: tuple[PositiveInt, ...] = Field(default=(256, 256, 256), min_length=1, strict=False)
+    """Features of each orthogonal layer."""
+    components: PositiveInt | None = None
+    """Principal axes that are kept; the first width if left out, never more than the data has."""
+
+
+ModelSpec = Annotated[LinearSpec | MlpSpec, Field(discriminator="architecture")]
+
+
+class CertifiedRadiusLossSpec(Spec):
+    """Softened hinge on the certified radii themselves."""
+
+    name: Literal["certified-radius"] = "certified-radius"
+    margin: PositiveFloat = 0.75
+    """Radius at which the pull fades, in input units."""
+    temperature: PositiveFloat = 0.25
+    """Width of the fading, in input units."""
+
+
+class CrossEntropyLossSpec(Spec):
+    """Cross-entropy of the logits divided by a temperature."""
+
+    name: Literal["cross-entropy"]
+    temperature: PositiveFloat = 1.0
+    """In logit units; small values trade robustness for accuracy."""
+
+
+LossSpec = Annotated[
+    CertifiedRadiusLossSpec | CrossEntropyLossSpec, Field(discriminator="name")
+]
+
+
+class TrainSpec(Spec):
+    """How the weights are found."""
+
+    epochs: PositiveInt = 12
+    """Passes over the training part."""
+    batch_size: PositiveInt = 256
+    """Examples in a step."""
+    loss: LossSpec = CertifiedRadiusLossSpec()
+    """What is minimised."""
+    learning_rate: PositiveFloat = 4e-3
+    """Peak step of the orthogonal weights; head and biases take three quarters of it."""
+    warm_up: NonNegativeFloat = Field(default=0.05, lt=1)
+    """Share of the steps over which the learning rate rises from 0."""
+    project_every: PositiveInt = 4
+    """Steps between two projections towards the orthogonal matrices."""
+
+
+class CertifySpec(Spec):
+    """At which budgets the certified accuracy is reported."""
+
+    eps: tuple[Eps, ...] = Field(default=(36 / 255, 0.25, 0.5, 1.0), min_length=1, strict=False)
+    """Perturbation budgets, in input units, reported in rising order."""
+    shard_size: PositiveInt = 1000
+    """Examples in a shard; part of the job because sums depend on it in the last bit."""
+
+    @model_validator(mode="after")
+    def _eps_differ(self) -> "CertifySpec":
+        if len(set(self.eps)) < len(self.eps):
+            raise ValueError(f"eps must differ from each other, found {list(self.eps)}")
+        return self
+
+
+class AttackSpec(Spec):
+    """The AutoAttack run that tries to break the certificates, at each ε of `certify`."""
+
+    examples: PositiveInt = 500
+    """Test examples attacked, a seeded choice; all of them where there are fewer."""
+    shard_size: PositiveInt = 50
+    """Examples in a shard; part of the job because batches change some attacks' results."""
+
+
+class ResourcesSpec(Spec):
+    """What the job asks of the machine or cluster."""
+
+    workers: PositiveInt = 1
+    """Worker processes side by side."""
+    cpus_per_worker: PositiveInt | None = None
+    """Processors of each; a fair part of this machine's if left out."""
+    gpus_per_worker: NonNegativeInt = 0
+    """GPUs of each; asking for one where there is none is an error."""

@@ -1,0 +1,36 @@
+"""The two tables of a run, a row an example: every percentage is derived from them.
+
+Columns have units where they need one: radii, distances and ε are L2, in input units; margins
+and gaps are in logits; classes and indices count from 0.
+"""
+
+import pyarrow as pa
+
+CERTIFICATES = pa.schema(
+    [
+        pa.field("index", pa.int64(), nullable=False),  # place in the source
+        pa.field("label", pa.int32(), nullable=False),
+        pa.field("prediction", pa.int32(), nullable=False),
+        pa.field("rival", pa.int32(), nullable=False),  # class that limits the radius
+        pa.field("margin", pa.float64(), nullable=False),  # prediction over the best other class
+        pa.field("radius", pa.float64(), nullable=False),  # exact arithmetic
+        pa.field("radius_float32", pa.float64(), nullable=True),  # null: not covered
+    ]
+)
+"""One row a test example, in the order of the split."""
+
+ATTACKS = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),  # row in the table of certificates
+        pa.field("eps", pa.float64(), nullable=False),
+        pa.field("attacks", pa.string(), nullable=False),  # those that ran, in order
+        pa.field("correct", pa.bool_(), nullable=False),  # on the clean image
+        pa.field("robust", pa.bool_(), nullable=False),  # correct, and no confirmed break
+        pa.field("claimed", pa.bool_(), nullable=False),  # the attack said that it broke it
+        pa.field("prediction", pa.int32(), nullable=False),  # at the attacked image
+        pa.field("distance", pa.float64(), nullable=False),  # rounded up; 0 without a break
+        pa.field("gap", pa.float64(), nullable=False),  # new class over the certified one
+        pa.field("attacked", pa.binary(), nullable=True),  # float32 image of a confirmed break
+    ]
+)
+"""One row an attacked example and ε, ε rising, examples in the order of the split."""

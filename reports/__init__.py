@@ -1,0 +1,1 @@
+"""The voice: results in, a page out."""

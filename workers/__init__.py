@@ -1,0 +1,1 @@
+"""The hands: data, and every use of Ray."""
