@@ -43,7 +43,7 @@ def parse_eps(found: object) -> float:
     """
     accepted = 'a positive number or a fraction such as "36/255"'
     if isinstance(found, bool) or not isinstance(found, int | float | str):
-        raise ValueError(f"accepted is {accepted}")
+        raise ValueError(f"accepted is {accepted}")  # noqa: TRY004 (pydantic wants a ValueError)
     try:
         eps = float(Fraction(found)) if isinstance(found, str) else float(found)
     except (ValueError, ZeroDivisionError, OverflowError):
@@ -64,8 +64,10 @@ class DataSpec(Spec):
     """Kind of source; all but `digits` have a `path`, which `fashion-mnist` may leave out."""
     path: str | None = Field(default=None, min_length=1)
     """File or folder; a relative one starts at the folder of the job file."""
+    label_column: str | None = Field(default=None, min_length=1)
+    """Column of the labels, for `parquet` where several could be it."""
     validation: Share = 0.1
-    """Share of the training images kept apart to watch training."""
+    """Share of the training images kept apart to watch training, where the source does not."""
     test: Share = 0.2
     """Share of all images kept apart for certificates, where the source has no test part."""
 
@@ -75,6 +77,8 @@ class DataSpec(Spec):
             raise ValueError("path is not accepted with source 'digits', which is built in")
         if self.source in ("folder", "npz", "parquet") and self.path is None:
             raise ValueError(f"path is required with source {self.source!r}")
+        if self.source != "parquet" and self.label_column is not None:
+            raise ValueError(f"label_column is not accepted with source {self.source!r}")
         return self
 
 
@@ -115,9 +119,7 @@ class CrossEntropyLossSpec(Spec):
     """In logit units; small values trade robustness for accuracy."""
 
 
-LossSpec = Annotated[
-    CertifiedRadiusLossSpec | CrossEntropyLossSpec, Field(discriminator="name")
-]
+LossSpec = Annotated[CertifiedRadiusLossSpec | CrossEntropyLossSpec, Field(discriminator="name")]
 
 
 class TrainSpec(Spec):

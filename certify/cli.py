@@ -1,0 +1,131 @@
+"""The commands: parse, call one function, print.  Words go to stderr, results to stdout."""
+
+import secrets
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from certify.job import JobSpec, load_job
+from models.errors import CertifyError, IncompleteRunError
+
+EXIT_STATUS = {"passed": 0, "gate_failed": 3, "refuted": 4, "incomplete": 5}
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Image classifiers whose every prediction carries a proven L2 radius.",
+)
+
+JobFile = Annotated[Path, typer.Argument(help="A job file in TOML.", show_default=False)]
+RunsFolder = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+
+
+@app.command()
+def submit(
+    job_file: JobFile,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in train.epochs=3."),
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option("--run", metavar="ID", help="Id of the run; continues one.")
+    ] = None,
+    runs: RunsFolder = Path("runs"),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check job, data and model, then stop.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a job from data to a report, on a Ray of this machine's own."""
+    job = load_job(job_file, overrides=overrides or ())
+    if dry_run:
+        _rehearse(job, job_file)
+        return
+    from certify.submission import run_here
+
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    try:
+        summary, run_dir = run_here(job, job_file.parent, runs=runs, run=run or _new_id(job.name))
+    except KeyboardInterrupt:
+        raise IncompleteRunError("interrupted; the run's id and --run continue it") from None
+    from certify.outcome import print_outcome
+
+    print_outcome(summary, report=run_dir.at("report.html"), as_json=as_json)
+    raise typer.Exit(EXIT_STATUS[summary["verdict"]])
+
+
+@app.command()
+def init(
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Images: a folder, .npz or Parquet; digits if left out."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Job file to write.")] = Path("job.toml"),
+) -> None:
+    """Write a commented job file to start from."""
+    from certify.template import job_template, write_new
+
+    write_new(out, job_template(data, beside=out.parent))
+    typer.echo(out)
+    typer.echo(f"check it with: certify submit {out} --dry-run", err=True)
+
+
+@app.command()
+def doctor(runs: RunsFolder = Path("runs"), as_json: AsJson = False) -> None:
+    """Say what this installation has, and what is wrong with it."""
+    from certify.doctor import examine, print_examination
+
+    findings = examine(runs)
+    print_examination(findings, as_json=as_json)
+    if findings["faults"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    run: Annotated[str, typer.Argument(help="Id of a run that has ended.")],
+    runs: RunsFolder = Path("runs"),
+) -> None:
+    """Make the report of a run again, from its artefacts alone."""
+    from certify.publish import results_of
+    from certify.run_dir import RunDir
+    from reports.page import render_page
+
+    run_dir = RunDir(runs, run)
+    run_dir.write("report.html", render_page(results_of(run_dir)))
+    typer.echo(run_dir.at("report.html"))
+
+
+def main() -> NoReturn:
+    """Run a command; a failure that is no bug is told in one line."""
+    try:
+        app()
+    except CertifyError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_status)
+    sys.exit(0)
+
+
+def _rehearse(job: JobSpec, job_file: Path) -> None:
+    """Everything that can be known before a run: the data is there and the model fits it."""
+    from certify.submission import rehearse_here
+
+    described = rehearse_here(job, job_file.parent)
+    typer.echo(f"{job_file}: in order; {described}")
+
+
+def _new_id(name: str) -> str:
+    """An id that no other run has, in the order of time."""
+    moment = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return f"{name}-{moment}-{secrets.token_hex(2)}"
+
+
+def _as_interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt

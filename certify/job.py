@@ -1,0 +1,159 @@
+"""The job file: what a user asks for, checked whole before anything starts.
+
+Every fault is reported at once, each with the file, the key, what was found and what is accepted.
+"""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, NonNegativeInt, ValidationError, field_validator, model_validator
+
+from certify.gates import Gate, parse_gate
+from models.errors import JobError
+from models.spec import (
+    AttackSpec,
+    CertifySpec,
+    DataSpec,
+    MlpSpec,
+    ModelSpec,
+    ResourcesSpec,
+    Spec,
+    TrainSpec,
+)
+
+UNION_TAGS = ("linear", "mlp", "certified-radius", "cross-entropy")
+"""Places that pydantic adds for a union's member and that are no keys of the file."""
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+
+
+class JobSpec(Spec):
+    """A whole job; every key may be left out but the name."""
+
+    name: Name
+    """Lower-case letters, digits and dashes; the run's id begins with it."""
+    seed: NonNegativeInt = 0
+    """Of every random number of the job."""
+    gates: tuple[str, ...] = Field(default=("violations == 0",), strict=False)
+    """Comparisons that the result must pass."""
+    data: DataSpec = DataSpec()
+    model: ModelSpec = MlpSpec()
+    train: TrainSpec = TrainSpec()
+    certify: CertifySpec = CertifySpec()
+    attack: AttackSpec = AttackSpec()
+    resources: ResourcesSpec = ResourcesSpec()
+
+    @field_validator("gates")
+    @classmethod
+    def _gates_parse(cls, gates: tuple[str, ...]) -> tuple[str, ...]:
+        for gate in gates:
+            parse_gate(gate)
+        return gates
+
+    @model_validator(mode="after")
+    def _gates_speak_of_known_eps(self) -> "JobSpec":
+        for gate in self.parsed_gates():
+            if gate.eps is not None and gate.eps not in self.certify.eps:
+                known = ", ".join(f"{eps:g}" for eps in self.eps)
+                raise ValueError(f"gate {gate.text!r} asks for an ε that is not certified: {known}")
+        return self
+
+    @property
+    def eps(self) -> tuple[float, ...]:
+        """Perturbation budgets, rising."""
+        return tuple(sorted(self.certify.eps))
+
+    def parsed_gates(self) -> list[Gate]:
+        """The gates, ready to judge a summary."""
+        return [parse_gate(text) for text in self.gates]
+
+    def to_json(self) -> str:
+        """The resolved job, every default filled in, in one canonical form."""
+        return json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
+
+    def sha256(self) -> str:
+        """Hash of all that decides the result: the resources do not."""
+        decisive = self.model_dump(mode="json", exclude={"resources", "gates"})
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def load_job(path: Path, *, overrides: Iterable[str] = ()) -> JobSpec:
+    """Read and check a job file.
+
+    Args:
+        path: a TOML file.
+        overrides: `key=value` each, the key dotted, the value TOML or a plain string.
+
+    Raises:
+        JobError: With every fault of the file.
+    """
+    try:
+        keys = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as fault:
+        reason = getattr(fault, "strerror", None) or "not UTF-8 text"
+        raise JobError(f"{path}: {reason}; accepted is a TOML file") from None
+    except tomllib.TOMLDecodeError as fault:
+        raise JobError(f"{path}: not TOML: {fault}") from None
+    for override in overrides:
+        _apply(keys, override)
+    try:
+        return JobSpec.model_validate(keys)
+    except ValidationError as error:
+        raise JobError(_faults(path, error)) from None
+
+
+def _apply(keys: dict[str, Any], override: str) -> None:
+    """Set one key from `key=value`."""
+    dotted, separator, text = override.partition("=")
+    places = dotted.strip().split(".")
+    if not separator or not all(places):
+        raise JobError(f"--set {override}: accepted is KEY=VALUE, as in train.epochs=3")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    table = keys
+    for place in places[:-1]:
+        table = table.setdefault(place, {})
+        if not isinstance(table, dict):
+            raise JobError(f"--set {override}: {place} is no table")
+    table[places[-1]] = value
+
+
+def _faults(path: Path, error: ValidationError) -> str:
+    """One line to a fault: where it is, what was found, what is accepted."""
+    return "\n".join(_fault(path, fault) for fault in error.errors())
+
+
+def _fault(path: Path, fault: Mapping[str, Any]) -> str:
+    place = ".".join(str(part) for part in fault["loc"] if part not in UNION_TAGS)
+    where = f"{path}: {place}" if place else f"{path}"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    match fault["type"]:
+        case "extra_forbidden":
+            return f"{where}: unknown key, found {fault['input']!r}; accepted are {_keys(fault)}"
+        case "missing":
+            return f"{where}: required, not found"
+        case "value_error" if not place or isinstance(fault["input"], Mapping | Spec):
+            return f"{where}: {message}"
+    return f"{where}: found {fault['input']!r}; {message[0].lower()}{message[1:]}"
+
+
+def _keys(fault: Mapping[str, Any]) -> str:
+    """Keys that the table of an unknown key knows."""
+    fields: Any = JobSpec.model_fields
+    for part in fault["loc"][:-1]:
+        if part in fields:
+            annotation = fields[part].annotation
+            fields = getattr(annotation, "model_fields", None) or _union_fields(annotation)
+    return ", ".join(fields)
+
+
+def _union_fields(annotation: Any) -> dict[str, Any]:
+    """Keys of all members of a union of specs."""
+    members = getattr(annotation, "__args__", ())
+    return {key: field for member in members for key, field in member.model_fields.items()}

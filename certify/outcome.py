@@ -1,0 +1,44 @@
+"""What a run ends with on the terminal: the verdict, a table, the path of the report."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+VERDICTS = {
+    "passed": "PASSED: no attack refuted a certificate, and every gate holds",
+    "gate_failed": "GATE FAILED: no attack refuted a certificate, but a gate does not hold",
+    "refuted": "REFUTED: an attack broke a certificate; no radius of this run may be used",
+}
+
+
+def print_outcome(summary: dict[str, Any], *, report: Path, as_json: bool) -> None:
+    """Print a summary for a person, or as it is for a program."""
+    if as_json:
+        print(json.dumps(summary, indent=2))  # noqa: T201
+        return
+    console = Console()
+    console.print(f"\n{VERDICTS[summary['verdict']]}", style="bold", highlight=False)
+    for gate in summary["gates"]:
+        word = "holds" if gate["passed"] else "FAILS"
+        console.print(f"  {word}  {gate['gate']}  (found {gate['found']:.4g})", highlight=False)
+    console.print(_table(summary))
+    console.print(f"report {report}", highlight=False, soft_wrap=True)
+
+
+def _table(summary: dict[str, Any]) -> Table:
+    """Accuracies by ε; the last two columns are on the same attacked examples."""
+    tested, attacked = summary["test_examples"], summary["attacked_examples"]
+    table = Table(show_edge=False, pad_edge=False)
+    table.add_column("L2 ε")
+    table.add_column(f"certified, {tested} examples", justify="right")
+    table.add_column(f"certified, {attacked} attacked", justify="right")
+    table.add_column(f"robust, {attacked} attacked", justify="right")
+    clean = summary["clean_accuracy_attacked"]
+    table.add_row("0 (clean)", f"{summary['clean_accuracy']:.2%}", f"{clean:.2%}", f"{clean:.2%}")
+    columns = ("eps", "certified_accuracy", "certified_accuracy_attacked", "robust_accuracy")
+    for eps, *shares in zip(*(summary[column] for column in columns), strict=True):
+        table.add_row(f"{eps:.4g}", *(f"{share:.2%}" for share in shares))
+    return table

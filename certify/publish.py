@@ -1,0 +1,160 @@
+"""What leaves a run: the sealed file with its certificate, and the summary with its page."""
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from certify import stages
+from certify.run import Run
+from certify.run_dir import RunDir
+from models.errors import CertifyError
+from reports.page import render_page
+from reports.pictures import rows_to_show
+from reports.results import Results
+from reports.summary import summarise
+from workers import certification
+
+FORMAT = "certify certificate 1"
+SEMANTICS = {
+    "radius": (
+        "in exact arithmetic, every real image closer than this in L2 to the certified float32 "
+        "image has the same class"
+    ),
+    "radius_float32": (
+        "every float32 image closer than this in L2 has the same class in a float32 runtime that "
+        "computes operator by operator as the file says"
+    ),
+    "output radius": (
+        "the column radius as a float32 runtime computes it, lowered by a slack measured on the "
+        "certified examples; for a new image rely on the output radius_float32"
+    ),
+}
+PICTURES = pa.schema(
+    [("row", pa.int64()), ("shape", pa.list_(pa.int64())), ("pixels", pa.list_(pa.float32()))]
+)
+
+
+def seal(run: Run) -> None:
+    """The file that ships and what it is certified for; a refuted model does not ship."""
+    if run.dir.read_json(stages.SOUNDNESS)["violations"]:
+        return
+    test, bounds = run.dataset.test, run.dir.read_json(stages.BOUNDS)
+    certificates = run.dir.read_table(stages.CERTIFICATES)
+    with run.follow("seal", total=len(test), unit="examples compared") as progress:
+        metadata = {
+            "input_range": "[0, 1]",
+            "classes": json.dumps(list(run.dataset.classes), ensure_ascii=False),
+            "lipschitz_bound": repr(bounds["lipschitz_bound"]),
+            "job_sha256": run.job.sha256(),
+            "program_sha256": bounds["program_sha256"],
+            "radius": SEMANTICS["output radius"],
+        }
+        model, measured = certification.seal_file(
+            run.dir.read(stages.NETWORK), bounds, test, certificates, metadata=metadata
+        )
+        run.dir.write("model.onnx", model)
+        certificate = {
+            "format": FORMAT,
+            "name": run.job.name,
+            "model_sha256": hashlib.sha256(model).hexdigest(),
+            "program_sha256": bounds["program_sha256"],
+            "data_sha256": test.sha256(),
+            "job_sha256": run.job.sha256(),
+            "certificates_sha256": hashlib.sha256(run.dir.read(stages.CERTIFICATES)).hexdigest(),
+            "norm": "L2",
+            "domain": "float32 images in [0, 1]",
+            "input_shape": list(run.dataset.input_shape),
+            "classes": list(run.dataset.classes),
+            "semantics": SEMANTICS,
+            "lipschitz_bound": bounds["lipschitz_bound"],
+            "feature_bound": bounds["feature_bound"],
+            "pair_bounds": bounds["pair_bounds"],
+            "refused_float32": bounds["refused_float32"],
+            "sealed_radius": measured,
+            "counts": _counts(certificates, run.job.eps),
+        }
+        run.dir.write_json("certificate.json", certificate)
+        progress.advance(len(test))
+
+
+def report(run: Run) -> None:
+    """The summary, the images that the page shows, and the page."""
+    certificates = run.dir.read_table(stages.CERTIFICATES)
+    attacks = run.dir.read_table(stages.ATTACKED)
+    found = {
+        "run": run.dir.run,
+        "certificates": certificates,
+        "attacks": attacks,
+        "eps": run.job.eps,
+        "lipschitz_bound": run.dir.read_json(stages.BOUNDS)["lipschitz_bound"],
+        "violations": run.dir.read_json(stages.SOUNDNESS)["violations"],
+        "seconds": run.seconds(),
+    }
+    refuted = found["violations"] > 0
+    ungated = summarise(verdict="refuted" if refuted else "passed", gates=[], **found)
+    gates = [gate.judge(ungated) for gate in run.job.parsed_gates()]
+    verdict = "passed" if all(gate["passed"] for gate in gates) else "gate_failed"
+    summary = summarise(verdict="refuted" if refuted else verdict, gates=gates, **found)
+    rows = rows_to_show(certificates, attacks)
+    run.dir.write_table("pictures.parquet", _pictures(run.dataset.test.take(rows).inputs(), rows))
+    run.dir.write_json("summary.json", summary)
+    run.dir.write("report.html", render_page(results_of(run.dir)))
+
+
+def results_of(run_dir: RunDir) -> Results:
+    """What the page is made of, from a run's artefacts alone.
+
+    Raises:
+        CertifyError: If the run has no summary yet.
+    """
+    if not run_dir.has("summary.json"):
+        raise CertifyError(f"run {run_dir.run} has no summary; accepted is a run that has ended")
+    pictures = run_dir.read_table("pictures.parquet").to_pylist()
+    certificate = "certificate.json"
+    return Results(
+        job=run_dir.read_json("job.json"),
+        classes=tuple(run_dir.read_json("data.json")["classes"]),
+        certificates=run_dir.read_table(stages.CERTIFICATES),
+        attacks=run_dir.read_table(stages.ATTACKED),
+        bounds=run_dir.read_json(stages.BOUNDS),
+        summary=run_dir.read_json("summary.json"),
+        images={
+            picture["row"]: np.array(picture["pixels"], dtype=np.float32).reshape(picture["shape"])
+            for picture in pictures
+        },
+        history=run_dir.read_json(stages.METRICS),
+        environment=run_dir.read_json("environment.json"),
+        certificate=run_dir.read_json(certificate) if run_dir.has(certificate) else {},
+    )
+
+
+def _counts(certificates: pa.Table, eps: tuple[float, ...]) -> list[dict[str, Any]]:
+    """Examples, correct ones, and correct ones whose radius exceeds each ε."""
+    correct = pc.equal(certificates["label"], certificates["prediction"])
+
+    def beyond(column: str, budget: float) -> int:
+        return int(pc.sum(pc.and_(correct, pc.greater(certificates[column], budget))).as_py() or 0)
+
+    return [
+        {
+            "eps": budget,
+            "examples": len(certificates),
+            "correct": int(pc.sum(correct).as_py()),
+            "certified": beyond("radius", budget),
+            "certified_float32": beyond("radius_float32", budget),
+        }
+        for budget in eps
+    ]
+
+
+def _pictures(images: np.ndarray, rows: list[int]) -> pa.Table:
+    columns = {
+        "row": rows,
+        "shape": [list(image.shape) for image in images],
+        "pixels": [image.ravel() for image in images],
+    }
+    return pa.table(columns, schema=PICTURES)

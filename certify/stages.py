@@ -1,0 +1,153 @@
+"""The stages of a run: each takes artefacts of its folder and gives the next one.
+
+An artefact is written whole and once, so a stage whose artefact is there has been done, and a run
+that was stopped goes on where it stopped.
+"""
+
+import io
+
+import numpy as np
+import pyarrow as pa
+
+from certify.run import Run
+from models.errors import CertifyError
+from models.proof.soundness import Violation, violations
+from models.tables import ATTACKS
+from workers import attacking, certification, training
+from workers.tasks import device
+
+WEIGHTS = "train/weights.safetensors"
+METRICS = "train/metrics.json"
+NETWORK = "network.onnx"
+BOUNDS = "bounds.json"
+CERTIFICATES = "certificates.parquet"
+ATTACKED = "attacks.parquet"
+SOUNDNESS = "soundness.json"
+
+
+def train(run: Run) -> None:
+    """Weights, an epoch at a time; goes on from the last one that was written down."""
+    epochs = run.job.train.epochs
+    done = [epoch for epoch in range(epochs) if run.dir.has(_checkpoint(epoch))]
+    state = run.dir.read(_checkpoint(done[-1])) if done else None
+    history = run.dir.read_json(METRICS)[: done[-1] + 1] if done else []
+    with run.follow("train", total=epochs, unit="epochs") as progress:
+        progress.advance(len(history))
+        told = lesson_of(run)
+        for trained, metrics in training.train_epochs(
+            told, run.dataset, state=state, epoch=len(history)
+        ):
+            state = trained
+            history.append(metrics)
+            run.dir.write_json(METRICS, history)
+            run.dir.write(_checkpoint(len(history) - 1), state)
+            run.dir.delete(_checkpoint(len(history) - 2))
+            progress.advance(note=f"loss {metrics['loss']:.3f}")
+    if state is None:
+        raise CertifyError("training ended without an epoch")
+    run.dir.write(WEIGHTS, state)
+    run.dir.delete(_checkpoint(epochs - 1))
+
+
+def export(run: Run) -> None:
+    """One ONNX file, held against the trained network on the whole test part."""
+    test = run.dataset.test
+    with run.follow("export", total=len(test), unit="examples compared") as progress:
+        model, difference = training.export(lesson_of(run), run.dir.read(WEIGHTS), test)
+        run.dir.write_json("train/parity.json", {"largest_logit_difference": difference})
+        run.dir.write(NETWORK, model)
+        progress.advance(len(test))
+
+
+def prove(run: Run) -> None:
+    """The bounds of every operator and of every two classes, from the file alone."""
+    with run.follow("prove", total=1, unit="program") as progress:
+        run.dir.write_json(BOUNDS, certification.prove_file(run.dir.read(NETWORK)))
+        progress.advance()
+
+
+def certify(run: Run) -> None:
+    """A certified radius to each test example."""
+    test = run.dataset.test
+    with run.follow("certify", total=len(test), unit="examples") as progress:
+        table = certification.certify_split(
+            run.dir.read(NETWORK),
+            run.dir.read_json(BOUNDS),
+            test,
+            shard_size=run.job.certify.shard_size,
+            advance=progress.advance,
+        )
+        run.dir.write_table(CERTIFICATES, table)
+
+
+def attack(run: Run) -> None:
+    """AutoAttack at each ε; a finished shard is an artefact and is never attacked again."""
+    spec, test = run.job.attack, run.dataset.test
+    rows = attacking.attacked_rows(len(test), wanted=spec.examples, seed=run.job.seed)
+    shards = attacking.shards_of(rows, eps=run.job.eps, shard_size=spec.shard_size)
+    left = [shard for shard in shards if not run.dir.has(_shard(shard))]
+    with run.follow("attack", total=len(rows) * len(run.job.eps), unit="attacks") as progress:
+        progress.advance(sum(len(s.rows) for s in shards) - sum(len(s.rows) for s in left))
+        for shard, table in attacking.attack_shards(
+            run.dir.read(NETWORK),
+            run.dir.read_json(BOUNDS),
+            test,
+            left,
+            seed=run.job.seed,
+            device=device(run.job.resources),
+        ):
+            run.dir.write_table(_shard(shard), table)
+            progress.advance(len(table), note=f"at ε = {shard.eps:.3g}")
+    tables = [run.dir.read_table(_shard(shard)) for shard in shards]
+    run.dir.write_table(ATTACKED, pa.concat_tables(tables).cast(ATTACKS).combine_chunks())
+    for shard in shards:
+        run.dir.delete(_shard(shard))
+
+
+def check(run: Run) -> None:
+    """Attacks against certificates: one break inside a certified ball refutes them all."""
+    attacks = run.dir.read_table(ATTACKED)
+    found = violations(run.dir.read_table(CERTIFICATES), attacks)
+    with run.follow("check", total=len(attacks), unit="attacks held against") as progress:
+        if found:
+            run.dir.write("counterexample.npz", _counterexample(run, found[0], attacks))
+        deepest = str(found[0]) if found else None
+        run.dir.write_json(SOUNDNESS, {"violations": len(found), "deepest": deepest})
+        progress.advance(len(attacks))
+
+
+def lesson_of(run: Run) -> training.Lesson:
+    """The training that a job asks for."""
+    return training.lesson(
+        run.dataset,
+        model=run.job.model,
+        train=run.job.train,
+        seed=run.job.seed,
+        eps=run.job.eps,
+        resources=run.job.resources,
+    )
+
+
+def _counterexample(run: Run, violation: Violation, attacks: pa.Table) -> bytes:
+    """The two images and what was claimed of the first, as an npz file."""
+    original = run.dataset.test.take(slice(violation.row, violation.row + 1)).inputs()[0]
+    attacked = np.frombuffer(attacks["attacked"][violation.attack_row].as_py(), dtype=np.float32)
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        original=original,
+        attacked=attacked.reshape(original.shape),
+        certified=violation.certified,
+        found=violation.found,
+        radius=violation.radius,
+        distance=violation.distance,
+    )
+    return buffer.getvalue()
+
+
+def _checkpoint(epoch: int) -> str:
+    return f"train/epoch-{epoch:05d}.safetensors"
+
+
+def _shard(shard: attacking.Shard) -> str:
+    return f"attacks/{shard.name}.parquet"

@@ -1,0 +1,96 @@
+"""A commented job file to start from, for `certify init`."""
+
+import json
+import os
+from pathlib import Path
+
+from models.errors import JobError
+
+TEMPLATE = """\
+# A job for `certify submit`: data, a 1-Lipschitz classifier, certificates, attacks, a report.
+# Every key but `name` may be left out; the values here are the defaults.
+
+name = {name}
+seed = 0                                # of every random number
+# What the result must reach; a gate that fails ends the run with exit status 3.
+gates = ["violations == 0"]             # also: "clean_accuracy >= 0.9", "certified_accuracy@0.5 >= 0.7"
+
+[data]
+{data}
+validation = 0.1                        # share of the training images kept apart to watch training
+test = 0.2                              # share kept apart for certificates, if the source has no test part
+
+[model]
+architecture = "mlp"                    # or "linear", the baseline
+widths = [256, 256, 256]                # orthogonal layers
+
+[train]
+epochs = 12
+batch_size = 256
+# Larger margins and temperatures trade clean accuracy for radius.
+loss = {{ name = "certified-radius", margin = 0.75, temperature = 0.25 }}
+
+[certify]
+eps = ["36/255", 0.25, 0.5, 1.0]        # L2 budgets; a pixel runs from 0 to 1
+
+[attack]
+examples = 500                          # test examples that AutoAttack tries to break at each ε
+
+[resources]
+workers = 1
+gpus_per_worker = 0
+"""
+
+
+def job_template(data: Path | None, *, beside: Path) -> str:
+    """The text of a job file.
+
+    Args:
+        data: images to use, or None for the built-in digits.
+        beside: folder that the job file will lie in.
+
+    Raises:
+        JobError: If the data is not there, or of no known kind.
+    """
+    if data is None:
+        return TEMPLATE.format(
+            name='"digits"',
+            data='source = "digits"                       # or fashion-mnist | folder | npz | parquet',
+        )
+    path = json.dumps(os.path.relpath(data, beside or Path()), ensure_ascii=False)
+    return TEMPLATE.format(
+        name=json.dumps(_name(data)), data=f'source = "{_source(data)}"\npath = {path}'
+    )
+
+
+def write_new(path: Path, text: str) -> None:
+    """Write a file that is not there yet.
+
+    Raises:
+        JobError: If it is, or if the folder cannot be written.
+    """
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise JobError(f"{path} exists; accepted is the name of a new file") from None
+    except OSError as fault:
+        raise JobError(f"{path} cannot be written: {fault.strerror}") from None
+
+
+def _source(data: Path) -> str:
+    """Kind of source that a path looks like."""
+    if data.is_dir():
+        holds_parquet = any(data.rglob("*.parquet"))
+        holds_idx = any(data.glob("*-images*ubyte*"))
+        return "parquet" if holds_parquet else "fashion-mnist" if holds_idx else "folder"
+    kinds = {".npz": "npz", ".parquet": "parquet"}
+    if not data.is_file() or data.suffix not in kinds:
+        raise JobError(f"{data} is no data; accepted are a folder, a .npz or a .parquet file")
+    return kinds[data.suffix]
+
+
+def _name(data: Path) -> str:
+    """A job's name from a path."""
+    letters = "".join(c if c.isascii() and c.isalnum() else "-" for c in data.stem.lower())
+    return letters.strip("-")[:63] or "job"

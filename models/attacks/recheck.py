@@ -1,0 +1,84 @@
+"""A claimed break counts only after a recheck of the very image, in float64.
+
+Attack libraries compute in float32 and overshoot the budget by some 1e-8.  An image outside the
+ball is pulled back along its own step until its distance, rounded up, is within the budget; then
+the program decides, in float64, by more than its rounding can amount to.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from models.proof.bounds import Bounds
+from models.proof.certificate import distance_bound, gap_errors, input_norms
+from models.proof.program import Program, logits_in_float64
+
+INWARD = 1 - 2.0**-20
+"""Pulls an image back inside the ball in spite of its rounding to float32."""
+
+
+@dataclass(frozen=True)
+class Breaks:
+    """What is left of claimed breaks, in the order of the batch.
+
+    Attributes:
+        confirmed: another class than the label wins, inside the budget and inside [0, 1].
+        images: float32, as rechecked.
+        predictions: class that wins there.
+        distances: L2 from the original, rounded up, in input units.
+        gaps: winner's logit over the label's, less all rounding; positive where confirmed.
+    """
+
+    confirmed: Bool[np.ndarray, " examples"]
+    images: np.ndarray
+    predictions: Int[np.ndarray, " examples"]
+    distances: Float[np.ndarray, " examples"]
+    gaps: Float[np.ndarray, " examples"]
+
+
+def recheck(
+    program: Program,
+    bounds: Bounds,
+    *,
+    originals: np.ndarray,
+    attacked: np.ndarray,
+    labels: np.ndarray,
+    eps: float,
+) -> Breaks:
+    """Decide which attacked images are breaks at a budget.
+
+    Args:
+        program: what was attacked.
+        bounds: what was proved of it; of them only the rounding of gaps is used.
+        originals: float32 images in [0, 1].
+        attacked: float32 images of the same shape, as an attack left them.
+        labels: the classes that should have been kept.
+        eps: L2 budget, in input units.
+    """
+    images = pulled_inside(originals, attacked, eps=eps)
+    rows = np.arange(len(labels))
+    logits = logits_in_float64(program, images)
+    gaps = logits - logits[rows, labels][:, None]
+    lost = gap_errors(bounds, labels, input_norms(images)) + 2.0**-52 * np.abs(gaps)
+    lead = np.where(np.arange(program.classes) == labels[:, None], -np.inf, gaps - lost)
+    winners = lead.argmax(axis=1)
+    leads = lead[rows, winners]
+    distances = np.array(
+        [distance_bound(*pair) for pair in zip(originals, images, strict=True)], dtype=np.float64
+    )
+    inside = ((images >= 0) & (images <= 1)).reshape(len(images), -1).all(axis=1)
+    confirmed = inside & (leads > 0) & (distances <= eps)
+    return Breaks(confirmed, images, winners, distances, leads)
+
+
+def pulled_inside(originals: np.ndarray, attacked: np.ndarray, *, eps: float) -> np.ndarray:
+    """The attacked images, those outside the ball moved to its inner edge; float32 in [0, 1]."""
+    images = np.clip(np.asarray(attacked, dtype=np.float32), 0, 1)
+    for place, original in enumerate(originals):
+        distance = distance_bound(original, images[place])
+        if distance > eps:
+            step = images[place].astype(np.float64) - original
+            shorter = original + step * (eps / distance * INWARD)
+            images[place] = np.clip(shorter.astype(np.float32), 0, 1)
+    return images

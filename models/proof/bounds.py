@@ -1,0 +1,190 @@
+"""The numbers that a certificate rests on: one table of class pairs and its rounding.
+
+A program ends in a linear head W on features h.  The gap between logits i and j moves by at most
+L_ij ‖δ‖ with L_ij = ‖w_i - w_j‖ ℓ(h); where there is no such head, by √2 ℓ(logits) ‖δ‖.  A gap
+that was computed is within A_ij + B_ij s of the exact one, s at least the input's norm.
+
+Source: Leino, Wang and Fredrikson, "Globally-Robust Neural Networks", ICML 2021,
+arXiv:2102.08452; the rounding is a forward error analysis after Higham (see `upward`).
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from models.proof.lipschitz import Growth, Rounding, Walk, float64_rounding, walk
+from models.proof.norms import pair_distance_bounds
+from models.proof.operators import Dense
+from models.proof.program import Program
+from models.proof.upward import (
+    FLOAT32,
+    FLOAT64,
+    Precision,
+    check_arithmetic,
+    norm_bound,
+    up,
+    up_array,
+    up_product,
+)
+
+Pairs = Float[np.ndarray, "classes classes"]
+
+
+@dataclass(frozen=True)
+class GapError:
+    """A + B s: how far a computed gap may be from the exact one, class by class."""
+
+    constant: Pairs
+    slope: Pairs
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """All that was proved of a program.
+
+    Attributes:
+        lipschitz_bound: of the logits, in logits per unit of input.
+        feature_bound: of what the head reads; of the logits where there is no head.
+        pair_bounds: L_ij, in logits per unit of input; 0 exactly where two rows are equal.
+        float64: rounding of our own evaluation.
+        float32: rounding of a float32 runtime; None where it is not covered.
+        refused_float32: why not.
+        operators: one row an operator, for the report.
+        input_size: entries of one example.
+        program_sha256: hash of the program.
+    """
+
+    lipschitz_bound: float
+    feature_bound: float
+    pair_bounds: Pairs
+    float64: GapError
+    float32: GapError | None
+    refused_float32: str | None
+    operators: tuple[dict[str, object], ...]
+    input_size: int
+    program_sha256: str
+
+    def to_json(self) -> dict[str, object]:
+        """As numbers and lists; float64 numbers come back to the bit."""
+        return {
+            "lipschitz_bound": self.lipschitz_bound,
+            "feature_bound": self.feature_bound,
+            "pair_bounds": self.pair_bounds.tolist(),
+            "float64": _error_to_json(self.float64),
+            "float32": None if self.float32 is None else _error_to_json(self.float32),
+            "refused_float32": self.refused_float32,
+            "operators": list(self.operators),
+            "input_size": self.input_size,
+            "program_sha256": self.program_sha256,
+        }
+
+    @classmethod
+    def from_json(cls, stored: dict) -> "Bounds":
+        """The same bounds, from what `to_json` gave."""
+        return cls(
+            **{
+                **stored,
+                "pair_bounds": np.array(stored["pair_bounds"]),
+                "float64": _error_from_json(stored["float64"]),
+                "float32": stored["float32"] and _error_from_json(stored["float32"]),
+                "operators": tuple(stored["operators"]),
+            }
+        )
+
+
+def prove(program: Program) -> Bounds:
+    """Bound a program: its class pairs, and the rounding of two precisions.
+
+    Raises:
+        ModelError: If a bound overflows.
+        CertifyError: If this machine's arithmetic, or a decomposition, fails its own check.
+    """
+    check_arithmetic()
+    found = walk(program)
+    last = found.steps[-1]
+    feature_bound = last.lipschitz_bound
+    if program.head is not None:
+        feature_bound = found.lipschitz_bounds[program.head.operands[0]]
+    in_float32 = found.rounding(FLOAT32, cast=True)
+    refused = None
+    if in_float32.overflows:
+        refused = "float32 values may overflow for some image in [0, 1]"
+    return Bounds(
+        lipschitz_bound=last.lipschitz_bound,
+        feature_bound=feature_bound,
+        pair_bounds=_pair_bounds(program, feature_bound),
+        float64=_gap_error(found, float64_rounding(found), FLOAT64),
+        float32=None if refused else _gap_error(found, in_float32, FLOAT32),
+        refused_float32=refused,
+        operators=tuple(
+            {
+                "name": step.operator.name,
+                "operator": step.operator.kind,
+                "shape": "×".join(str(side) for side in step.shape),
+                "method": step.stretch.method,
+                "factor": step.stretch.factor,
+                "bound": step.lipschitz_bound,
+            }
+            for step in found.steps
+        ),
+        input_size=program.input_size,
+        program_sha256=program.sha256(),
+    )
+
+
+def _pair_bounds(program: Program, feature_bound: float) -> Pairs:
+    """L_ij of every two classes; 0 on the diagonal and where two rows are equal."""
+    if program.head is None:
+        pairs = np.full((program.classes, program.classes), up(math.sqrt(2) * feature_bound, 2))
+        np.fill_diagonal(pairs, 0.0)
+        return pairs
+    distances = pair_distance_bounds(program.head.weight.array)
+    return np.where(distances > 0, up_array(distances * feature_bound, 1), 0.0)
+
+
+def _gap_error(found: Walk, rounding: Rounding, precision: Precision) -> GapError:
+    """E_ij: how far computed gaps may be from the exact ones.
+
+    With a head: (‖w_i - w_j‖ + κ S_ij) D(h) + κ (S_ij v(h) + |b_i| + |b_j|), and underflow.
+    """
+    head = found.program.head
+    classes = found.program.classes
+    if head is None:
+        error = rounding.errors[found.steps[-1].operator.result].times(up(math.sqrt(2), 1))
+        return GapError(np.full((classes,) * 2, error.a), np.full((classes,) * 2, error.b))
+    features = head.operands[0]
+    error, norm = rounding.errors[features], rounding.norms[features]
+    terms = head.weight.array.shape[1]
+    cost = precision.gamma(terms + 1)
+    flushed = norm.plus(error, Growth(up(1 + head.weight.largest, 1), 0.0)).times(
+        up(16 * terms * precision.smallest, 3)
+    )
+    distances = pair_distance_bounds(head.weight.array)
+    constant, slope = np.zeros((classes, classes)), np.zeros((classes, classes))
+    for i, j in itertools.combinations(range(classes), 2):
+        together, bias = _head_pair(head, i, j)
+        gap = error.times(up(distances[i, j] + up_product(cost, together), 1)).plus(
+            norm.times(together).plus(Growth(bias, 0.0)).times(cost), flushed
+        )
+        constant[i, j] = constant[j, i] = gap.a
+        slope[i, j] = slope[j, i] = gap.b
+    return GapError(constant, slope)
+
+
+def _head_pair(head: Dense, i: int, j: int) -> tuple[float, float]:
+    """S_ij = ‖|w_i| + |w_j|‖ and |b_i| + |b_j|, rounded up."""
+    together = norm_bound(np.abs(head.weight.array[[i, j]].astype(np.float64)).sum(axis=0))
+    if head.bias is None:
+        return together, 0.0
+    return together, up(float(np.abs(head.bias.array[[i, j]].astype(np.float64)).sum()), 1)
+
+
+def _error_to_json(error: GapError) -> dict[str, object]:
+    return {"constant": error.constant.tolist(), "slope": error.slope.tolist()}
+
+
+def _error_from_json(stored: dict) -> GapError:
+    return GapError(np.array(stored["constant"]), np.array(stored["slope"]))

@@ -1,0 +1,202 @@
+"""From the bytes of an ONNX file to a program, or a refusal that names every offending node.
+
+A file is refused where its function is not fixed or not one example's: see `_check_file`.  Only
+the nodes that the logits depend on are read, so a label or a radius beside them changes nothing.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import onnx
+import torch
+from google.protobuf.message import DecodeError
+from onnx import numpy_helper
+
+from models.errors import ModelError
+from models.proof.onnx_nodes import Activations, Constants
+from models.proof.onnx_rules import KNOWN_KINDS, lower_node
+from models.proof.operators import Operator
+from models.proof.program import Program
+
+OPSETS = range(13, 24)
+LOGITS = "logits"
+
+
+def read_program(model: bytes) -> Program:
+    """The program behind the logits of an ONNX file.
+
+    Args:
+        model: the file's bytes; weights inside it.
+
+    Returns:
+        The operators in order.  With several outputs, those behind the one named `logits`.
+
+    Raises:
+        ModelError: If the file is damaged, its function is not fixed, or an operator has no rule.
+    """
+    graph = _parse(model).graph
+    name, shape = _input_of(graph)
+    output = _output_of(graph)
+    constants = _constants_of(graph)
+    nodes = _needed_nodes(graph, output, given={name, *constants})
+    _check_kinds(nodes)
+    operators, shapes = _lower(nodes, constants, name, shape)
+    if not operators or operators[-1].result != output:
+        raise ModelError(f"the output {output!r} does not depend on the input")
+    if len(shapes[-1]) != 1 or shapes[-1][0] < 2:
+        raise ModelError(
+            f"the output {output!r} has shape {list(shapes[-1])} for one example; "
+            "accepted is one logit to a class, two classes or more"
+        )
+    return Program(name, shape, tuple(operators), tuple(shapes))
+
+
+def _parse(content: bytes) -> onnx.ModelProto:
+    """The model, checked for all that would leave its function open."""
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(content)
+    except DecodeError:
+        raise ModelError("the file is not an ONNX model, or is cut off") from None
+    if not model.graph.node:
+        raise ModelError("the file holds no ONNX graph with at least one operator")
+    opset = {entry.domain: entry.version for entry in model.opset_import}.get("", 0)
+    if opset not in OPSETS:
+        raise ModelError(
+            f"the file has opset {opset}; accepted are {OPSETS.start} to {OPSETS.stop - 1}"
+        )
+    if model.functions:
+        names = ", ".join(function.name for function in model.functions)
+        raise ModelError(f"the file defines functions of its own: {names}; inline them first")
+    return model
+
+
+def _input_of(graph: onnx.GraphProto) -> tuple[str, tuple[int, ...]]:
+    """Name and example shape of the one float32 input."""
+    stored = {tensor.name for tensor in graph.initializer}
+    overridable = [value.name for value in graph.input if value.name in stored]
+    if overridable:
+        raise ModelError(
+            f"weights {', '.join(overridable)} are also inputs, so a caller may override them; "
+            "accepted are weights that are initializers alone"
+        )
+    if len(graph.input) != 1:
+        names = ", ".join(value.name for value in graph.input) or "none"
+        raise ModelError(f"the file has the inputs {names}; accepted is exactly one")
+    tensor = graph.input[0].type.tensor_type
+    if tensor.elem_type != onnx.TensorProto.FLOAT:
+        kind = str(onnx.TensorProto.DataType.Name(tensor.elem_type))
+        raise ModelError(f"the input has type {kind}; accepted is FLOAT (float32)")
+    shape = tuple(axis.dim_value for axis in tensor.shape.dim[1:])
+    if not shape or any(side < 1 for side in shape):
+        raise ModelError(
+            f"the input has shape {list(shape)} for one example; accepted are axes of known, "
+            "positive length behind the batch"
+        )
+    return str(graph.input[0].name), shape
+
+
+def _output_of(graph: onnx.GraphProto) -> str:
+    """The output that holds the logits."""
+    names = [value.name for value in graph.output]
+    if len(names) == 1:
+        return str(names[0])
+    if LOGITS in names:
+        return LOGITS
+    raise ModelError(
+        f"the file has the outputs {', '.join(names) or 'none'}; accepted is one, "
+        f"or one of them named {LOGITS!r}"
+    )
+
+
+def _constants_of(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
+    """Initializers by name."""
+    if graph.sparse_initializer:
+        raise ModelError("the file holds sparse weights; accepted are dense ones")
+    constants = {}
+    for tensor in graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            raise ModelError(
+                f"weight {tensor.name} lies in another file; accepted are weights inside the model"
+            )
+        try:
+            constants[tensor.name] = numpy_helper.to_array(tensor)
+        except (ValueError, TypeError) as fault:
+            raise ModelError(f"weight {tensor.name} cannot be read: {fault}") from None
+    return constants
+
+
+def _needed_nodes(graph: onnx.GraphProto, output: str, *, given: set[str]) -> list[onnx.NodeProto]:
+    """Nodes that the output depends on, in the file's order."""
+    maker = {name: node for node in graph.node for name in node.output if name}
+    made_at = {name: place for place, node in enumerate(graph.node) for name in node.output}
+    wanted, pending = set(), [(output, len(graph.node))]
+    while pending:
+        name, before = pending.pop()
+        if name in given or name == "":
+            continue
+        if name not in maker or made_at[name] >= before:
+            raise ModelError(f"tensor {name!r} is read, but no operator before its reader makes it")
+        place = made_at[name]
+        if place not in wanted:
+            wanted.add(place)
+            pending += [(operand, place) for operand in maker[name].input]
+    return [node for place, node in enumerate(graph.node) if place in wanted]
+
+
+def _check_kinds(nodes: list[onnx.NodeProto]) -> None:
+    """Refuse all nodes without a rule at once."""
+    offenders = [
+        f"{node.name or node.output[0]} ({node.domain + '.' if node.domain else ''}{node.op_type})"
+        for node in nodes
+        if node.domain not in ("", "ai.onnx") or node.op_type not in KNOWN_KINDS
+    ]
+    if offenders:
+        raise ModelError(
+            f"no Lipschitz bound is known for {', '.join(offenders)}; "
+            f"known operators are {', '.join(sorted(KNOWN_KINDS))}"
+        )
+
+
+def _lower(
+    nodes: list[onnx.NodeProto],
+    constants: dict[str, np.ndarray],
+    input_name: str,
+    input_shape: tuple[int, ...],
+) -> tuple[list[Operator], list[tuple[int, ...]]]:
+    """Operators and their result shapes, found by running each once on a batch of two."""
+    values: dict[str, torch.Tensor] = {input_name: torch.zeros(2, *input_shape)}
+    operators: list[Operator] = []
+    shapes: list[tuple[int, ...]] = []
+    activations: Activations = _Shapes(values)
+    folded: Constants = constants
+    for node in nodes:
+        for operator in lower_node(node, folded, activations):
+            try:
+                with torch.inference_mode():
+                    result = operator.run(*(values[name] for name in operator.operands))
+            except (RuntimeError, IndexError) as fault:
+                reason = str(fault).splitlines()[0]
+                raise ModelError(f"{operator.name} ({operator.kind}): {reason}") from None
+            if result.dim() < 2 or len(result) != 2:
+                raise ModelError(f"{operator.name} ({operator.kind}) mixes the batch")
+            values[operator.result] = result
+            operators.append(operator)
+            shapes.append(tuple(result.shape[1:]))
+    return operators, shapes
+
+
+class _Shapes(Mapping[str, tuple[int, ...]]):
+    """Shapes of the activations so far, batch left out."""
+
+    def __init__(self, values: dict[str, torch.Tensor]) -> None:
+        self._values = values
+
+    def __getitem__(self, name: str) -> tuple[int, ...]:
+        return tuple(self._values[name].shape[1:])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)

@@ -1,0 +1,147 @@
+"""Seal a certified program: one file that repeats the table of certificates, and proves more.
+
+A float32 runtime's logits are a few 1e-7 away from the exact ones, so the output `radius` cannot
+be proven to stay below the exact radius; it is lowered by a slack measured on the certified
+examples, with and without a runtime's graph optimisation, and then checked against every one of
+them.  What deployment may rely on for a new image is the output `radius_float32`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime
+
+from models.errors import VerificationError
+from models.proof.bounds import Bounds
+from models.proof.onnx_reader import read_program
+from models.proof.sealed_graph import seal_graph
+
+OUTPUTS = ("logits", "label", "radius", "radius_float32")
+CLOSE = 1e-5
+"""How far below the table the output `radius` is meant to stay at most, in input units."""
+
+
+@dataclass(frozen=True)
+class Seal:
+    """A sealed file and what was measured of it.
+
+    Attributes:
+        model: the file's bytes.
+        slack: what its output `radius` is lowered by, in input units.
+        largest_shortfall: of `radius` below the table, over all examples, in input units.
+    """
+
+    model: bytes
+    slack: float
+    largest_shortfall: float
+
+
+def seal(
+    model: bytes,
+    bounds: Bounds,
+    *,
+    inputs: np.ndarray,
+    predictions: np.ndarray,
+    radii: np.ndarray,
+    metadata: Mapping[str, str],
+) -> Seal:
+    """Seal a file and check it against the table of certificates.
+
+    Args:
+        model: the ONNX file that was bounded.
+        bounds: what was proved of it.
+        inputs: float32 images of the certified split.
+        predictions: certified class of each.
+        radii: certified radius of each, in input units.
+        metadata: for the file's metadata_props.
+
+    Raises:
+        VerificationError: If the sealed file is another program, or its radii exceed the table's.
+    """
+    draft = seal_graph(model, bounds, slack=0.0, metadata=metadata)
+    excess = max(
+        float((outputs["radius"] - radii).max(initial=0.0)) for outputs in _both_ways(draft, inputs)
+    )
+    slack = 2 * excess + 2.0**-22
+    sealed = seal_graph(model, bounds, slack=slack, metadata=metadata)
+    check_program(sealed, bounds)
+    shortfalls = [
+        check_outputs(outputs, predictions=predictions, radii=radii)
+        for outputs in _both_ways(sealed, inputs)
+    ]
+    return Seal(sealed, slack, max(shortfalls))
+
+
+def check_program(sealed: bytes, bounds: Bounds) -> None:
+    """Read the sealed file again: it must hold the program that was bounded.
+
+    Raises:
+        VerificationError: If it holds another one.
+    """
+    found = read_program(sealed).sha256()
+    if found != bounds.program_sha256:
+        raise VerificationError(
+            f"the sealed file holds program {found[:12]}; bounded was {bounds.program_sha256[:12]}"
+        )
+
+
+def check_outputs(
+    outputs: Mapping[str, np.ndarray], *, predictions: np.ndarray, radii: np.ndarray
+) -> float:
+    """Hold a sealed file's outputs against the table of certificates.
+
+    Returns:
+        The largest shortfall of `radius` below the table, in input units.
+
+    Raises:
+        VerificationError: If a radius exceeds the table's, or a certified label differs.
+    """
+    found = outputs["radius"].astype(np.float64)
+    claims = [found] + [
+        outputs[name].astype(np.float64) for name in ("radius_float32",) if name in outputs
+    ]
+    for claim in claims:
+        above = np.flatnonzero(~(claim <= radii))
+        if len(above):
+            first = int(above[0])
+            raise VerificationError(
+                f"example {first} has radius {claim[first]!r} in the sealed file; "
+                f"certified is {radii[first]!r}"
+            )
+    differ = np.flatnonzero((outputs["label"] != predictions) & (radii > CLOSE))
+    if len(differ):
+        first = int(differ[0])
+        raise VerificationError(
+            f"example {first} has label {outputs['label'][first]} in the sealed file; "
+            f"certified is {predictions[first]}"
+        )
+    return float((radii - found).max(initial=0.0))
+
+
+def run_onnx(model: bytes, inputs: np.ndarray, *, optimised: bool = True) -> dict[str, np.ndarray]:
+    """Outputs of an ONNX file in ONNX Runtime on one processor, by name.
+
+    Args:
+        model: the file's bytes.
+        inputs: float32 images, batch first.
+        optimised: whether the runtime may rewrite the graph, as it does unless told otherwise.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    level = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimised else level.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    batches = [
+        session.run(names, {session.get_inputs()[0].name: inputs[start : start + 1000]})
+        for start in range(0, len(inputs), 1000)
+    ]
+    columns = zip(names, zip(*batches, strict=True), strict=True)
+    return {name: np.concatenate(parts) for name, parts in columns}
+
+
+def _both_ways(model: bytes, inputs: np.ndarray) -> list[dict[str, np.ndarray]]:
+    """Outputs with and without graph optimisation."""
+    return [run_onnx(model, inputs, optimised=optimised) for optimised in (True, False)]

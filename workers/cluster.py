@@ -1,0 +1,99 @@
+"""The cluster that a job runs on: here, an embedded Ray on the loopback interface alone.
+
+Ray gives whoever reaches it arbitrary code execution, so it is never started without a token: a
+fresh one to a session, in a file that only its owner can read.
+"""
+
+import importlib
+import logging
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from models.errors import ClusterError
+from models.spec import ResourcesSpec
+
+LOOPBACK = "127.0.0.1"
+WARM_IMPORTS = ("models.proof.certificate", "models.attacks.autoattack")
+
+
+@contextmanager
+def embedded_cluster(resources: ResourcesSpec) -> Iterator[None]:
+    """A Ray of this process's own, for as long as the block lasts.
+
+    Args:
+        resources: what the job asks for; refused where this machine does not have it.
+
+    Raises:
+        ClusterError: If Ray does not start, or GPUs are asked for that are not there.
+    """
+    with tempfile.TemporaryDirectory(prefix="certify-") as private:
+        _require_token(Path(private))
+        import ray
+
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cpus_per_worker(resources) * resources.workers,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=True,
+                _node_ip_address=LOOPBACK,
+            )
+        except (ConnectionError, RuntimeError, OSError, ValueError) as fault:
+            raise ClusterError(f"Ray does not start here: {_first_line(fault)}") from None
+        try:
+            _check_gpus(resources)
+            yield
+        finally:
+            ray.shutdown()
+
+
+def cpus_per_worker(resources: ResourcesSpec) -> int:
+    """Processors of each worker: as asked, or a fair part of what this process may use."""
+    if resources.cpus_per_worker is not None:
+        return resources.cpus_per_worker
+    return max(1, len(os.sched_getaffinity(0)) // resources.workers)
+
+
+def warm_up(resources: ResourcesSpec) -> None:
+    """Let one process to a processor load what the first stages need, without waiting for it."""
+    import ray
+
+    loading = ray.remote(num_cpus=1)(_load)
+    for _ in range(cpus_per_worker(resources) * resources.workers):
+        loading.remote()
+
+
+def _load() -> None:
+    for module in WARM_IMPORTS:
+        importlib.import_module(module)
+
+
+def _require_token(private: Path) -> None:
+    """Turn token authentication on, with a token that nobody else can read."""
+    token = private / "token"
+    handle = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(secrets.token_hex(32))
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+
+def _check_gpus(resources: ResourcesSpec) -> None:
+    import ray
+
+    asked = resources.gpus_per_worker * resources.workers
+    found = int(ray.cluster_resources().get("GPU", 0))
+    if asked > found:
+        raise ClusterError(f"{asked} GPUs are asked for; the cluster has {found}")
+
+
+def _first_line(fault: BaseException) -> str:
+    return (str(fault).strip() or type(fault).__name__).splitlines()[0]

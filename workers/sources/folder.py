@@ -1,0 +1,136 @@
+"""Images in folders: `class/name.png`, or `train/class/name.png` beside `test` and `validation`.
+
+Classes are the folders' names in the order of their code points, and so are the images of a class:
+the same files give the same data on every system.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from models.errors import DataError
+from workers.sources.encoded_images import ImageKind, decode_images
+from workers.sources.source import Part, Source, accepted_names, existing_folder
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+PART_FOLDERS = {
+    "train": "train",
+    "test": "test",
+    "validation": "validation",
+    "val": "validation",
+    "valid": "validation",
+}
+LEFT_BY_SYSTEMS = ("Thumbs.db", "desktop.ini")  # beside names that start with a dot
+MOST_FILE_BYTES = 2**28
+
+
+def read_folder(root: Path) -> Source:
+    """Every image below `root`, whose folders are classes, or parts of classes.
+
+    Raises:
+        OSError: For what the system does not let us read.
+        DataError: For a file that is no acceptable image, a link that leads out of `root`, and
+            folders that could be read in two ways.
+    """
+    existing_folder(root)
+    folders = _part_folders(root)
+    names = [child.name for child in _children(folders["train"], folders_only=True)]
+    classes = accepted_names(names, where=str(folders["train"]))
+    if not classes:
+        raise DataError(
+            f"{folders['train']}: found no folder of a class; accepted are class/name.png "
+            "and train/class/name.png"
+        )
+    parts = {}
+    kind = None
+    for name, folder in folders.items():
+        parts[name], kind = _read_part(folder, root=root, classes=classes, kind=kind)
+    return Source(parts, classes)
+
+
+def _part_folders(root: Path) -> dict[str, Path]:
+    """The folder of each part; `root` itself is the training part where it holds classes."""
+    children = _children(root, folders_only=True)
+    found = [child for child in children if child.name in PART_FOLDERS]
+    if not found:
+        return {"train": root}
+    names = [PART_FOLDERS[child.name] for child in found]
+    if "train" not in names or len(set(names)) < len(names) or len(found) < len(children):
+        raise DataError(
+            f"{root}: found the folders {', '.join(child.name for child in children)}; accepted "
+            "are either classes, or train with or without test and one of validation, val, valid"
+        )
+    folders = dict(zip(names, found, strict=True))
+    return {"train": folders.pop("train"), **folders}
+
+
+def _read_part(
+    folder: Path, *, root: Path, classes: tuple[str, ...], kind: ImageKind | None
+) -> tuple[Part, ImageKind]:
+    _check_inside(folder, root=root)
+    paths: list[Path] = []
+    counts = [0] * len(classes)
+    for child in _children(folder, folders_only=True):
+        if child.name not in classes:
+            raise DataError(
+                f"{child}: found a class that has no training example; "
+                f"accepted are the {len(classes)} classes of train"
+            )
+        images = list(_images(child, root=root))
+        counts[classes.index(child.name)] = len(images)
+        paths += images
+    if not paths:
+        raise DataError(f"{folder}: found no image; accepted is a part that is not empty")
+    pixels, kind = decode_images(
+        [str(path) for path in paths], lambda row: _content(paths[row]), kind=kind
+    )
+    labels = np.repeat(np.arange(len(classes)), counts)
+    return Part(pixels, labels, [(str(folder), len(labels))]), kind
+
+
+def _images(folder: Path, *, root: Path) -> Iterator[Path]:
+    """Files of one class, each known to be a plain file with an image's name inside `root`."""
+    _check_inside(folder, root=root)
+    for path in _children(folder, folders_only=False):
+        if path.suffix.lower() not in SUFFIXES or not path.is_file():
+            raise DataError(
+                f"{path}: found in a folder of a class; "
+                f"accepted are files that end in {', '.join(SUFFIXES)}"
+            )
+        _check_inside(path, root=root)
+        yield path
+
+
+def _check_inside(path: Path, *, root: Path) -> None:
+    if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+        raise DataError(
+            f"{path}: found a link to a place outside {root}; accepted are links inside"
+        )
+
+
+def _children(folder: Path, *, folders_only: bool) -> list[Path]:
+    """What a folder holds, by name; where folders are expected, an image is out of place."""
+    found = sorted(folder.iterdir(), key=lambda path: path.name)
+    paths = [
+        path for path in found if not path.name.startswith(".") and path.name not in LEFT_BY_SYSTEMS
+    ]
+    for path in paths:
+        if not path.name.isprintable():
+            raise DataError(
+                f"{folder}: found the name {path.name!r}; accepted are names that can be printed"
+            )
+    if not folders_only:
+        return paths
+    for path in paths:
+        if path.suffix.lower() in SUFFIXES and not path.is_dir():
+            raise DataError(f"{path}: found an image outside the folder of its class")
+    return [path for path in paths if path.is_dir()]
+
+
+def _content(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        content = stream.read(MOST_FILE_BYTES + 1)
+    if len(content) > MOST_FILE_BYTES:
+        raise DataError(f"{path}: found more than {MOST_FILE_BYTES} bytes; accepted are fewer")
+    return content

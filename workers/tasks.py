@@ -1,0 +1,75 @@
+"""Ray tasks as pure functions: run them in any order, on any worker, again after a crash.
+
+A task's answer depends on its arguments alone, so a worker that dies costs time and changes no
+digit of the result.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from models.errors import CertifyError, ClusterError
+from models.spec import ResourcesSpec
+
+RETRIES = 3
+"""How often a task starts again after its worker died."""
+
+
+def remote(function: Callable[..., Any], *, cpus: int = 1, gpus: float = 0) -> Any:
+    """A function as a Ray task with that many processors and GPUs."""
+    import ray
+
+    return ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(function)
+
+
+def share(value: Any) -> Any:
+    """Put a value where all workers can read it."""
+    import ray
+
+    return ray.put(value)
+
+
+def result(reference: Any) -> Any:
+    """A task's answer.
+
+    Raises:
+        CertifyError: What the task raised, or that its workers died too often.
+    """
+    import ray
+    from ray.exceptions import RayError, RayTaskError
+
+    try:
+        return ray.get(reference)
+    except RayTaskError as fault:
+        if isinstance(fault.cause, CertifyError):
+            raise fault.cause from None
+        raise
+    except RayError as fault:
+        reason = str(fault).strip().splitlines()[0]
+        raise ClusterError(f"a task died {RETRIES + 1} times: {reason}") from None
+
+
+def as_completed(references: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+    """Answers as they come, each with the place of its task."""
+    import ray
+
+    places = {reference: place for place, reference in enumerate(references)}
+    waiting = list(places)
+    try:
+        while waiting:
+            (done, *_), waiting = ray.wait(waiting, num_returns=1)
+            yield places[done], result(done)
+    finally:
+        for reference in waiting:
+            ray.cancel(reference, force=True)
+
+
+def threads(count: int) -> None:
+    """Let torch compute on so many processors; sums depend on it in the last bit."""
+    import torch
+
+    torch.set_num_threads(count)
+
+
+def device(resources: ResourcesSpec) -> str:
+    """Where a task computes, as torch names it."""
+    return "cuda" if resources.gpus_per_worker else "cpu"

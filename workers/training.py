@@ -1,0 +1,141 @@
+"""Train on a worker, an epoch to a task.
+
+The state goes out and comes back as bytes, so an epoch that a dying worker took with it is simply
+run again, and a run that was stopped goes on from the last state that was written down.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from models.spec import LinearSpec, MlpSpec, ResourcesSpec, TrainSpec
+from models.splits import Dataset, Split
+from workers.cluster import cpus_per_worker
+from workers.tasks import device, remote, result, share, threads
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What the training of one job is told, on every worker the same."""
+
+    model: LinearSpec | MlpSpec
+    train: TrainSpec
+    classes: int
+    input_shape: tuple[int, int, int]
+    seed: int
+    eps: tuple[float, ...]
+    threads: int
+    device: str
+
+
+def lesson(
+    dataset: Dataset,
+    *,
+    model: LinearSpec | MlpSpec,
+    train: TrainSpec,
+    seed: int,
+    eps: tuple[float, ...],
+    resources: ResourcesSpec,
+) -> Lesson:
+    """The training that a job asks for."""
+    return Lesson(
+        model=model,
+        train=train,
+        classes=len(dataset.classes),
+        input_shape=dataset.input_shape,
+        seed=seed,
+        eps=eps,
+        threads=cpus_per_worker(resources),
+        device=device(resources),
+    )
+
+
+def train_epochs(
+    told: Lesson, dataset: Dataset, *, state: bytes | None, epoch: int
+) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """Train from a state to the end; a state and its metrics to an epoch.
+
+    Args:
+        told: the training.
+        dataset: its training and validation parts are used.
+        state: what the last epoch gave, or None before the first.
+        epoch: the first one to run, from 0.
+    """
+    run = remote(_train_epoch, cpus=told.threads, gpus=told.device != "cpu")
+    train, validation = share(dataset.train), share(dataset.validation)
+    for place in range(epoch, told.train.epochs):
+        state, metrics = result(run.remote(told, train, validation, state, place))
+        yield state, metrics
+
+
+def export(told: Lesson, state: bytes, test: Split) -> tuple[bytes, float]:
+    """The trained network as an ONNX file, checked against it on the whole test part.
+
+    Returns:
+        The file's bytes, and the largest difference of a logit.
+    """
+    model, difference = result(remote(_export, cpus=told.threads).remote(told, state, share(test)))
+    return model, difference
+
+
+def rehearse(told: Lesson, dataset: Dataset) -> None:
+    """One forward pass of the untrained network, here and without Ray.
+
+    Raises:
+        CertifyError: If the model cannot be built for this data.
+    """
+    from models.networks.training import (
+        finished_network,
+        start_training,
+        validate,
+    )
+
+    few = dataset.train.take(slice(0, 256))
+    state = start_training(told.model, told.train, few, classes=told.classes, seed=told.seed)
+    network = finished_network(
+        state, told.model, input_shape=told.input_shape, classes=told.classes
+    )
+    validate(network, dataset.validation.take(slice(0, 16)), eps=told.eps)
+
+
+def _train_epoch(
+    told: Lesson, train: Split, validation: Split, state: bytes | None, epoch: int
+) -> tuple[bytes, dict[str, Any]]:
+    """One epoch and a look at the validation part, after an exact projection."""
+    from models.networks.training import (
+        finished_network,
+        start_training,
+        train_epoch,
+        validate,
+    )
+
+    threads(told.threads)
+    if state is None:
+        state = start_training(told.model, told.train, train, classes=told.classes, seed=told.seed)
+    state, metrics = train_epoch(
+        state,
+        told.model,
+        told.train,
+        train,
+        classes=told.classes,
+        seed=told.seed,
+        epoch=epoch,
+        device=told.device,
+    )
+    network = finished_network(
+        state, told.model, input_shape=told.input_shape, classes=told.classes
+    )
+    seen = validate(network, validation, eps=told.eps, device=told.device)
+    return state, metrics | seen
+
+
+def _export(told: Lesson, state: bytes, test: Split) -> tuple[bytes, float]:
+    from models.networks.onnx_export import check_parity, export_onnx
+    from models.networks.training import finished_network
+
+    threads(told.threads)
+    network = finished_network(
+        state, told.model, input_shape=told.input_shape, classes=told.classes
+    )
+    model = export_onnx(network, told.input_shape)
+    return model, check_parity(model, network, test.inputs())
