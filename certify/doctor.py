@@ -20,8 +20,8 @@ def examine(runs: Path) -> dict[str, Any]:
     Returns:
         The findings; `faults` lists what will keep a job from running, in sentences.
     """
-    found = describe_environment() | describe_accelerators()
-    faults = list(found.pop("faults"))
+    found: dict[str, Any] = describe_environment() | describe_accelerators()
+    faults: list[str] = found.pop("faults")
     packages = found["packages"]
     if {"onnxruntime", "onnxruntime-gpu"} <= packages.keys():
         faults.append(
@@ -29,9 +29,9 @@ def examine(runs: Path) -> dict[str, Any]:
         )
     if "onnxruntime" not in packages and "onnxruntime-gpu" not in packages:
         faults.append("neither onnxruntime nor onnxruntime-gpu is installed")
-    for module in ("torch", "ray", "onnx", "pyautoattack"):
-        if importlib.util.find_spec(module) is None:
-            faults.append(f"{module} is not installed")
+    needed = ("torch", "ray", "onnx", "pyautoattack")
+    missing = [module for module in needed if importlib.util.find_spec(module) is None]
+    faults += [f"{module} is not installed" for module in missing]
     writable = _writable(runs)
     if not writable:
         faults.append(f"the run folder {runs} cannot be written")

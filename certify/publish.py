@@ -99,7 +99,7 @@ def report(run: Run) -> None:
     gates = [gate.judge(ungated) for gate in run.job.parsed_gates()]
     verdict = "passed" if all(gate["passed"] for gate in gates) else "gate_failed"
     summary = summarise(verdict="refuted" if refuted else verdict, gates=gates, **found)
-    rows = rows_to_show(certificates, attacks)
+    rows = np.array(rows_to_show(certificates, attacks), dtype=np.int64)
     run.dir.write_table("pictures.parquet", _pictures(run.dataset.test.take(rows).inputs(), rows))
     run.dir.write_json("summary.json", summary)
     run.dir.write("report.html", render_page(results_of(run.dir)))
@@ -151,7 +151,7 @@ def _counts(certificates: pa.Table, eps: tuple[float, ...]) -> list[dict[str, An
     ]
 
 
-def _pictures(images: np.ndarray, rows: list[int]) -> pa.Table:
+def _pictures(images: np.ndarray, rows: np.ndarray) -> pa.Table:
     columns = {
         "row": rows,
         "shape": [list(image.shape) for image in images],

@@ -11,18 +11,19 @@ TEMPLATE = """\
 # Every key but `name` may be left out; the values here are the defaults.
 
 name = {name}
-seed = 0                                # of every random number
+seed = 0                            # of every random number
 # What the result must reach; a gate that fails ends the run with exit status 3.
-gates = ["violations == 0"]             # also: "clean_accuracy >= 0.9", "certified_accuracy@0.5 >= 0.7"
+# More of them: "clean_accuracy >= 0.9", "certified_accuracy@0.5 >= 0.7"
+gates = ["violations == 0"]
 
-[data]
+[data]                              # digits | fashion-mnist | folder | npz | parquet
 {data}
-validation = 0.1                        # share of the training images kept apart to watch training
-test = 0.2                              # share kept apart for certificates, if the source has no test part
+validation = 0.1                    # share of the training images kept apart to watch training
+test = 0.2                          # share kept apart for certificates, where there is no test part
 
 [model]
-architecture = "mlp"                    # or "linear", the baseline
-widths = [256, 256, 256]                # orthogonal layers
+architecture = "mlp"                # or "linear", the baseline
+widths = [256, 256, 256]            # orthogonal layers
 
 [train]
 epochs = 12
@@ -31,10 +32,10 @@ batch_size = 256
 loss = {{ name = "certified-radius", margin = 0.75, temperature = 0.25 }}
 
 [certify]
-eps = ["36/255", 0.25, 0.5, 1.0]        # L2 budgets; a pixel runs from 0 to 1
+eps = ["36/255", 0.25, 0.5, 1.0]    # L2 budgets; a pixel runs from 0 to 1
 
 [attack]
-examples = 500                          # test examples that AutoAttack tries to break at each ε
+examples = 500                      # test examples that AutoAttack tries to break at each ε
 
 [resources]
 workers = 1
@@ -53,11 +54,8 @@ def job_template(data: Path | None, *, beside: Path) -> str:
         JobError: If the data is not there, or of no known kind.
     """
     if data is None:
-        return TEMPLATE.format(
-            name='"digits"',
-            data='source = "digits"                       # or fashion-mnist | folder | npz | parquet',
-        )
-    path = json.dumps(os.path.relpath(data, beside or Path()), ensure_ascii=False)
+        return TEMPLATE.format(name='"digits"', data='source = "digits"')
+    path = json.dumps(os.path.relpath(str(data), str(beside)), ensure_ascii=False)
     return TEMPLATE.format(
         name=json.dumps(_name(data)), data=f'source = "{_source(data)}"\npath = {path}'
     )

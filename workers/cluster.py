@@ -16,7 +16,6 @@ from pathlib import Path
 from models.errors import ClusterError
 from models.spec import ResourcesSpec
 
-LOOPBACK = "127.0.0.1"
 WARM_IMPORTS = ("models.proof.certificate", "models.attacks.autoattack")
 
 
@@ -32,6 +31,7 @@ def embedded_cluster(resources: ResourcesSpec) -> Iterator[None]:
     """
     with tempfile.TemporaryDirectory(prefix="certify-") as private:
         _require_token(Path(private))
+        _stay_on_loopback()
         import ray
 
         try:
@@ -42,7 +42,6 @@ def embedded_cluster(resources: ResourcesSpec) -> Iterator[None]:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 configure_logging=True,
-                _node_ip_address=LOOPBACK,
             )
         except (ConnectionError, RuntimeError, OSError, ValueError) as fault:
             raise ClusterError(f"Ray does not start here: {_first_line(fault)}") from None
@@ -84,6 +83,15 @@ def _require_token(private: Path) -> None:
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+
+def _stay_on_loopback() -> None:
+    """Have every server of Ray listen on the loopback interface alone.
+
+    Ray replaces a loopback address that it is given by one that others can reach, except where it
+    does not support clusters: this is the switch for that.
+    """
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
 
 def _check_gpus(resources: ResourcesSpec) -> None:

@@ -131,7 +131,7 @@ def prove(program: Program) -> Bounds:
             for step in found.steps
         ),
         input_size=program.input_size,
-        program_sha256=program.sha256(),
+        program_sha256=program.sha256,
     )
 
 

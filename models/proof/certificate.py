@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from models.errors import DataError
+from models.errors import DataError, VerificationError
 from models.proof.bounds import Bounds, GapError
 from models.proof.program import Program, logits_in_float64
 from models.proof.upward import up, up_array
@@ -55,7 +55,13 @@ def certify_examples(program: Program, bounds: Bounds, inputs: np.ndarray) -> Ce
 
     Raises:
         DataError: If an image is of another kind, shape or range.
+        VerificationError: If the bounds speak of another program.
     """
+    if bounds.program_sha256 != program.sha256:
+        raise VerificationError(
+            f"the bounds speak of program {bounds.program_sha256[:12]}, "
+            f"and the file holds {program.sha256[:12]}"
+        )
     check_inputs(program, inputs)
     logits = logits_in_float64(program, inputs)
     return certified_radii(logits, input_norms(inputs), bounds=bounds)
@@ -125,9 +131,9 @@ def check_inputs(program: Program, inputs: np.ndarray) -> None:
             f"found images of type {inputs.dtype} and shape {list(inputs.shape[1:])}; accepted are "
             f"float32 images of shape {list(program.input_shape)}"
         )
-    inside = (inputs >= 0) & (inputs <= 1)
+    inside = ((inputs >= 0) & (inputs <= 1)).reshape(len(inputs), -1).all(axis=1)
     if not inside.all():
-        example = int(np.flatnonzero(~inside.reshape(len(inputs), -1).all(axis=1))[0])
+        example = int(inside.argmin())
         raise DataError(f"image {example} has a pixel outside [0, 1] or NaN; accepted are [0, 1]")
 
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -56,6 +57,7 @@ class Program:
             values[operator.result] = operator.run(*operands)
         return values[self.operators[-1].result]
 
+    @cached_property
     def sha256(self) -> str:
         """Hash of what the program computes: shapes, operators, wiring and weights.
 

@@ -79,7 +79,7 @@ def check_program(sealed: bytes, bounds: Bounds) -> None:
     Raises:
         VerificationError: If it holds another one.
     """
-    found = read_program(sealed).sha256()
+    found = read_program(sealed).sha256
     if found != bounds.program_sha256:
         raise VerificationError(
             f"the sealed file holds program {found[:12]}; bounded was {bounds.program_sha256[:12]}"

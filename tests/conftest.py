@@ -1,0 +1,19 @@
+"""Settings of every test: hypothesis profiles, and shapes checked while testing."""
+
+import os
+
+import hypothesis
+import pytest
+
+hypothesis.settings.register_profile(
+    "test", deadline=None, max_examples=30, derandomize=True, database=None
+)
+hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=1000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "test"))
+
+
+@pytest.fixture(autouse=True)
+def _no_network_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user's own Ray settings must not reach a test."""
+    for name in [key for key in os.environ if key.startswith("RAY_")]:
+        monkeypatch.delenv(name)
