@@ -1,3 +1,5 @@
+from contextlib import suppress
+
 import numpy as np
 import onnx
 import pytest
@@ -52,9 +54,7 @@ ACCEPTED = {
     "relu": flat(node("Sub", ["h", "C"], ["s"]), node("Relu", ["s"], ["g"]), C=C),
     "abs": flat(node("Sub", ["h", "C"], ["s"]), node("Abs", ["s"], ["g"]), C=C),
     "neg": flat(node("Neg", ["h"], ["g"])),
-    "leaky": flat(
-        node("Sub", ["h", "C"], ["s"]), node("LeakyRelu", ["s"], ["g"], alpha=-2.5), C=C
-    ),
+    "leaky": flat(node("Sub", ["h", "C"], ["s"]), node("LeakyRelu", ["s"], ["g"], alpha=-2.5), C=C),
     "leaky, default slope": flat(
         node("Sub", ["h", "C"], ["s"]), node("LeakyRelu", ["s"], ["g"]), C=C
     ),
@@ -95,9 +95,7 @@ ACCEPTED = {
         node("Squeeze", ["u", "one"], ["g"]),
         one=ints(1),
     ),
-    "identity and dropout": flat(
-        node("Identity", ["h"], ["i"]), node("Dropout", ["i"], ["g"])
-    ),
+    "identity and dropout": flat(node("Identity", ["h"], ["i"]), node("Dropout", ["i"], ["g"])),
     "constant node": flat(
         node("Constant", [], ["c"], value=numpy_helper.from_array(C)),
         node("Add", ["h", "c"], ["g"]),
@@ -121,8 +119,8 @@ def bare(*nodes, shape=(8,), **weights):
 MARGIN = node("Gemm", ["x", "W"], ["logits"], transB=1)
 REFUSED = {
     "two unknown operators at once": (
-        flat(node("Sigmoid", ["h"], ["s"], name="first"), node("Sign", ["s"], ["g"], name="second")),
-        r"first \(Sigmoid\), second \(Sign\).*known operators are",
+        flat(node("Sigmoid", ["h"], ["s"], name="first"), node("Sign", ["s"], ["g"], name="then")),
+        r"first \(Sigmoid\), then \(Sign\).*known operators are",
     ),
     "foreign domain": (
         flat(node("Relu", ["h"], ["g"], domain="com.example")),
@@ -301,7 +299,5 @@ def test_a_damaged_file_gives_a_program_or_a_one_line_refusal(seed):
         content[rng.integers(len(content))] = rng.integers(256)
     if rng.random() < 0.3:
         content = content[: rng.integers(len(content))]
-    try:
+    with suppress(CertifyError):  # anything else is a crash
         read_program(bytes(content))
-    except CertifyError as refusal:
-        assert str(refusal)
