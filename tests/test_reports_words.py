@@ -1,0 +1,126 @@
+"""Numbers in words: nothing in print is better than what was found."""
+
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reports.words import (
+    budget,
+    budget_in_pixels,
+    duration,
+    joined,
+    number,
+    percent,
+    rounded_down,
+    rounded_up,
+    toml,
+)
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (0.0, "0.0 %"),
+        (1.0, "100.0 %"),
+        (0.7333, "73.3 %"),
+        (9999 / 10000, "> 99.9 %"),
+        (1 / 10000, "< 0.1 %"),
+        (None, "–"),
+    ],
+)
+def test_all_and_none_are_said_of_all_and_none_alone(share, said):
+    assert percent(share).replace("\N{NO-BREAK SPACE}", " ") == said
+
+
+@pytest.mark.parametrize(
+    ("eps", "said"), [(0.5, "0.5"), (1.0, "1"), (36 / 255, "36/255"), (0.123456789, "0.1235")]
+)
+def test_a_budget_is_written_as_a_person_would(eps, said):
+    assert budget(eps) == said
+
+
+@given(st.floats(min_value=1e-9, max_value=1e3), st.integers(1, 6))
+def test_a_radius_in_print_is_never_more_than_what_was_proven(radius, decimals):
+    shown = float(rounded_down(radius, decimals=decimals))
+    assert 0 < shown <= radius * (1 + 1e-15)
+    assert shown >= 0.9 * radius
+
+
+def test_rounding_down_keeps_zero_and_says_infinity():
+    assert rounded_down(0.0, decimals=2) == "0.00"
+    assert rounded_down(float("inf"), decimals=2) == "∞"
+    assert rounded_down(0.9999999, decimals=3) == "0.999"
+
+
+def test_a_budget_in_pixels():
+    said = budget_in_pixels(0.5, values=784, grey=True).replace("\N{NO-BREAK SPACE}", " ")
+    assert said == "one pixel by 50.0 % of its range, or all 784 pixels by 1.8 % each"
+    assert "one pixel from one end" in budget_in_pixels(1.0, values=784, grey=True)
+    assert "4 colour values from one end" in budget_in_pixels(2.0, values=3072, grey=False)
+
+
+def test_durations_lists_and_numbers():
+    assert [duration(each) for each in (0.04, 9.94, 59.4, 71.3, 7265)] == [
+        "<\N{NO-BREAK SPACE}0.1 s",
+        "9.9 s",
+        "59 s",
+        "1 min 11 s",
+        "2 h 1 min",
+    ]
+    assert [joined(each) for each in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
+        "",
+        "a",
+        "a and b",
+        "a, b and c",
+    ]
+    assert [number(each) for each in (None, float("nan"), float("inf"), 1.23456)] == [
+        "–",
+        "–",
+        "∞",
+        "1.235",
+    ]
+
+
+def test_a_job_as_toml_reads_back_without_its_empty_keys():
+    job = {
+        "name": 'quote " and \\ and ü',
+        "seed": 0,
+        "gates": ["violations == 0"],
+        "data": {"source": "npz", "path": None, "odd key": True},
+        "train": {"loss": {"name": "x", "margin": 1e-05, "nothing": None}, "widths": (1, 2)},
+    }
+    assert tomllib.loads(toml(job)) == {
+        "name": 'quote " and \\ and ü',
+        "seed": 0,
+        "gates": ["violations == 0"],
+        "data": {"source": "npz", "odd key": True},
+        "train": {"loss": {"name": "x", "margin": 1e-05}, "widths": [1, 2]},
+    }
+
+
+@given(st.floats(min_value=1e-9, max_value=1e3), st.integers(1, 8))
+def test_a_bound_in_print_is_never_less_than_what_was_proven(bound, decimals):
+    shown = float(rounded_up(bound, decimals=decimals))
+    assert bound * (1 - 1e-15) <= shown <= 1.11 * bound + 10.0**-decimals
+
+
+def test_a_bound_just_above_one_is_not_printed_as_one():
+    assert rounded_up(1.0000000000000018, decimals=8) == "1.00000001"
+    assert [rounded_up(each, decimals=2) for each in (1.0, 0.0, float("inf"), None)] == [
+        "1",
+        "0",
+        "∞",
+        "–",
+    ]
+
+
+def test_a_long_list_of_a_job_takes_a_line_an_entry_and_stages_keep_their_order():
+    job = {"attack": {"examples": 5}, "gates": ["x" * 50, "y" * 50], "data": {}, "name": "n"}
+    text = toml(job)
+    assert tomllib.loads(text) == job
+    assert [text.index(part) for part in ("name", "gates", "[data]", "[attack]")] == sorted(
+        text.index(part) for part in ("name", "gates", "[data]", "[attack]")
+    )
+    assert max(map(len, text.splitlines())) < 80
