@@ -111,7 +111,7 @@ def _attack_shard(
         {
             "row": shard.rows,
             "eps": np.full(len(inputs), shard.eps),
-            "attacks": [", ".join(attack_names(program.classes))] * len(inputs),
+            "attacks": [", ".join(attack_names(program))] * len(inputs),
             "correct": correct,
             "robust": correct & ~broken,
             "claimed": claimed,

@@ -23,13 +23,17 @@ from models.proof.program import Program
 LARGEST_SEED = 2**31
 
 
-def attack_names(classes: int) -> tuple[str, ...]:
-    """The attacks that run, in order, on a classifier of so many classes."""
-    if classes == 2:
-        return ("apgd-ce", "fab", "square")
-    if classes == 3:
-        return ("apgd-ce", "apgd-dlr", "fab", "square")
-    return ("apgd-ce", "apgd-t", "fab-t", "square")
+SMALLEST_SIDE = 5
+"""Square attack places its first tiles on a fifth of the image's side."""
+
+
+def attack_names(program: Program) -> tuple[str, ...]:
+    """The attacks that run on a program, in order."""
+    names: tuple[str, ...] = ("apgd-ce", "apgd-t", "fab-t")
+    if program.classes < 4:
+        names = ("apgd-ce", "apgd-dlr", "fab") if program.classes == 3 else ("apgd-ce", "fab")
+    fits_square = min(program.input_shape[-2:]) >= SMALLEST_SIDE
+    return (*names, "square") if fits_square else names
 
 
 def attack_examples(
@@ -57,7 +61,7 @@ def attack_examples(
     """
     from pyautoattack import AutoAttack
 
-    names = attack_names(program.classes)
+    names = attack_names(program)
     targets = min(9, program.classes - 1)
     start = torch.from_numpy(np.ascontiguousarray(inputs)).to(device)
     truth = torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(device)

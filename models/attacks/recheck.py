@@ -5,6 +5,7 @@ ball is pulled back along its own step until its distance, rounded up, is within
 the program decides, in float64, by more than its rounding can amount to.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +15,8 @@ from models.proof.bounds import Bounds
 from models.proof.certificate import distance_bound, gap_errors, input_norms
 from models.proof.program import Program, logits_in_float64
 
-INWARD = 1 - 2.0**-20
-"""Pulls an image back inside the ball in spite of its rounding to float32."""
+PIXEL_ROUNDING = 2.0**-24
+"""More than rounding to float32 moves a pixel in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,11 @@ def recheck(
 def pulled_inside(originals: np.ndarray, attacked: np.ndarray, *, eps: float) -> np.ndarray:
     """The attacked images, those outside the ball moved to its inner edge; float32 in [0, 1]."""
     images = np.clip(np.asarray(attacked, dtype=np.float32), 0, 1)
+    reach = max(0.0, eps * (1 - 2.0**-40) - math.sqrt(images[0].size) * PIXEL_ROUNDING)
     for place, original in enumerate(originals):
         distance = distance_bound(original, images[place])
         if distance > eps:
             step = images[place].astype(np.float64) - original
-            shorter = original + step * (eps / distance * INWARD)
+            shorter = original + step * (reach / distance)
             images[place] = np.clip(shorter.astype(np.float32), 0, 1)
     return images
