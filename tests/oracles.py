@@ -17,11 +17,15 @@ def onnx_file(
     input_type: int = TensorProto.FLOAT,
 ) -> bytes:
     """An ONNX file of some nodes on the input `x`, batch first."""
+    logits = [helper.make_tensor_value_info(o, TensorProto.FLOAT, ["batch", None]) for o in outputs]
     graph = helper.make_graph(
         list(nodes),
         "case",
         [helper.make_tensor_value_info("x", input_type, ["batch", *shape])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", None]) for name in outputs],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", None])
+            for name in outputs
+        ],
         [numpy_helper.from_array(array, name) for name, array in (weights or {}).items()],
     )
     model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", opset)])

@@ -1,0 +1,198 @@
+"""The job file: whatever is wrong with it is said at once, and in a way that helps."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from certify.job import JobSpec, load_job
+from certify.template import job_template, write_new
+from models.errors import JobError
+from models.spec import AttackSpec, parse_eps
+
+EXAMPLE = """
+name = "fashion-mnist"
+seed = 0
+gates = ["clean_accuracy >= 0.87", "certified_accuracy@0.5 >= 0.73", "violations == 0"]
+[data]
+source = "fashion-mnist"
+[model]
+architecture = "mlp"
+widths = [256, 256, 256]
+[train]
+epochs = 12
+batch_size = 256
+loss = { name = "certified-radius", margin = 0.75, temperature = 0.25 }
+[certify]
+eps = ["36/255", 0.25, 0.5, 1.0]
+[attack]
+examples = 500
+[resources]
+workers = 1
+gpus_per_worker = 0
+"""
+
+
+@pytest.fixture
+def job_file(tmp_path):
+    def written(text=EXAMPLE):
+        path = tmp_path / "job.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return written
+
+
+def test_the_job_file_of_the_readme_is_read_as_it_is_meant(job_file):
+    job = load_job(job_file())
+    assert job.model.widths == (256, 256, 256)
+    assert job.train.loss.margin == 0.75
+    assert job.eps == (36 / 255, 0.25, 0.5, 1.0)
+    assert [gate.threshold for gate in job.parsed_gates()] == [0.87, 0.73, 0.0]
+
+
+def test_a_job_needs_no_more_than_a_name(job_file):
+    job = load_job(job_file('name = "x"'))
+    assert job.data.source == "digits"
+    assert job.attack == AttackSpec()
+
+
+FAULTS = {
+    "unknown table": ("[modle]\nwidths = [1]", ["job.toml: modle: unknown key", "model"]),
+    "unknown key": (
+        "[train]\nepoch = 3",
+        ["train.epoch: unknown key, found 3; accepted are epochs, batch_size"],
+    ),
+    "unknown key of a model": (
+        '[model]\narchitecture = "mlp"\ndepth = 3',
+        ["model.depth: unknown key, found 3", "widths"],
+    ),
+    "unknown architecture": ('[model]\narchitecture = "resnet"', ["resnet", "'linear', 'mlp'"]),
+    "unknown loss": ('[train]\nloss = {name = "hinge"}', ["train.loss", "'certified-radius'"]),
+    "wrong type": ('[train]\nepochs = "many"', ["train.epochs: found 'many'", "integer"]),
+    "no silent conversion": ("[train]\nepochs = 3.0", ["train.epochs: found 3.0"]),
+    "epsilon 0": ("[certify]\neps = [0]", ["certify.eps.0: found 0; accepted is a positive"]),
+    "epsilon below 0": ("[certify]\neps = [-0.5]", ["certify.eps.0: found -0.5"]),
+    "epsilon NaN": ("[certify]\neps = [nan]", ["certify.eps.0: found nan"]),
+    "epsilon infinite": ("[certify]\neps = [inf]", ["certify.eps.0: found inf"]),
+    "epsilon over 0": ('[certify]\neps = ["1/0"]', ["certify.eps.0: found '1/0'"]),
+    "epsilon twice": ('[certify]\neps = [0.5, "1/2"]', ["certify.eps", "that differ"]),
+    "no epsilon": ("[certify]\neps = []", ["certify.eps: found []"]),
+    "name": ('name = "Digits!"', ["name: found 'Digits!'"]),
+    "path without need": ('[data]\nsource = "digits"\npath = "x"', ["data", "built in"]),
+    "path missing": ('[data]\nsource = "npz"', ["data", "path is required"]),
+    "gate": ('gates = ["accuracy > 1"]', ["accepted is clean_accuracy"]),
+    "gate without eps": ('gates = ["robust_accuracy > 1"]', ["accepted is clean_accuracy"]),
+    "gate on an eps that is not certified": (
+        'gates = ["certified_accuracy@0.3 >= 0.5"]\n[certify]\neps = [0.5]',
+        ["asks for an ε that is not certified: 0.5"],
+    ),
+    "learning rate": ("[train]\nlearning_rate = -1.0", ["train.learning_rate: found -1.0"]),
+    "no workers": ("[resources]\nworkers = 0", ["resources.workers: found 0"]),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_says_file_key_what_was_found_and_what_is_accepted(name, job_file):
+    text, expected = FAULTS[name]
+    if not text.startswith("name"):
+        text = f'name = "x"\n{text}'
+    with pytest.raises(JobError) as caught:
+        load_job(job_file(text))
+    message = str(caught.value)
+    assert "job.toml" in message
+    assert "\n" not in message
+    for words in expected:
+        assert words in message
+
+
+def test_all_faults_are_reported_at_once(job_file):
+    path = job_file('name = "X"\nseed = -1\n[train]\nepochs = 0\n[certify]\neps = [0]')
+    with pytest.raises(JobError) as caught:
+        load_job(path)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 4
+    assert all(str(path) in line for line in lines)
+
+
+def test_what_is_no_toml_is_refused_with_its_line(job_file):
+    with pytest.raises(JobError, match=r"not TOML.*line 2"):
+        load_job(job_file('name = "x"\nseed = = 3'))
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(JobError, match=r"none\.toml: No such file"):
+        load_job(tmp_path / "none.toml")
+
+
+def test_a_file_of_bytes_is_refused(tmp_path):
+    (tmp_path / "job.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(JobError, match="not UTF-8"):
+        load_job(tmp_path / "job.toml")
+
+
+def test_set_overrides_any_key_with_toml_or_plain_text(job_file):
+    job = load_job(
+        job_file(),
+        overrides=[
+            "train.epochs=3",
+            "certify.eps=[0.5]",
+            "name=other",
+            'gates=["violations == 0"]',
+            "train.loss.margin=1",
+            "resources.cpus_per_worker=2",
+        ],
+    )
+    assert (job.train.epochs, job.eps, job.name, job.train.loss.margin) == (3, (0.5,), "other", 1)
+    assert job.resources.cpus_per_worker == 2
+
+
+@pytest.mark.parametrize("override", ["train.epochs", "=3", ".x=1", "name.x=1"])
+def test_an_override_of_another_form_is_refused(override, job_file):
+    with pytest.raises(JobError, match="--set"):
+        load_job(job_file(), overrides=[override])
+
+
+def test_the_hash_follows_what_decides_the_result_and_nothing_else(job_file):
+    path = job_file()
+    base = load_job(path).sha256()
+    for same in ("resources.workers=2", 'gates=["violations == 0"]'):
+        assert load_job(path, overrides=[same]).sha256() == base
+    for other in ("seed=1", "train.epochs=13", "attack.examples=501", "attack.shard_size=10"):
+        assert load_job(path, overrides=[other]).sha256() != base
+
+
+def test_the_resolved_job_comes_back_from_json(job_file):
+    job = load_job(job_file())
+    assert JobSpec.model_validate_json(job.to_json()) == job
+
+
+def test_a_job_cannot_be_changed(job_file):
+    with pytest.raises(ValidationError):
+        load_job(job_file()).seed = 3
+
+
+@given(st.integers(1, 1000), st.integers(1, 1000))
+def test_a_fraction_is_the_float_next_to_it(above, below):
+    assert parse_eps(f"{above}/{below}") == above / below
+
+
+def test_the_template_is_a_job(tmp_path):
+    path = tmp_path / "job.toml"
+    write_new(path, job_template(None, beside=tmp_path))
+    assert load_job(path) == JobSpec(name="digits")
+    with pytest.raises(JobError, match="exists"):
+        write_new(path, "")
+
+
+def test_the_template_finds_the_kind_of_the_data(tmp_path):
+    (tmp_path / "cats").mkdir()
+    (tmp_path / "train.parquet").touch()
+    (tmp_path / "My Data.npz").touch()
+    for name, source in (("cats", "folder"), ("train.parquet", "parquet"), ("My Data.npz", "npz")):
+        path = tmp_path / f"{source}.toml"
+        write_new(path, job_template(tmp_path / name, beside=tmp_path))
+        assert load_job(path).data.source == source
+        assert load_job(path).data.path == name
+    with pytest.raises(JobError, match="is no data"):
+        job_template(tmp_path / "missing", beside=tmp_path)
