@@ -116,8 +116,11 @@ class RunDir:
         return pq.read_table(self.at(name), partitioning=None)
 
     def delete(self, name: str) -> None:
-        """Remove an artefact that a later one has replaced."""
-        self.at(name).unlink(missing_ok=True)
+        """Remove an artefact that a later one has replaced, and its folder with the last one."""
+        path = self.at(name)
+        path.unlink(missing_ok=True)
+        if path.parent != self.path and path.parent.is_dir() and not any(path.parent.iterdir()):
+            path.parent.rmdir()
 
     def record(self, event: str, **facts: object) -> None:
         """Append a line to the run's history."""

@@ -93,10 +93,17 @@ class MlpSpec(Spec):
     """Centred input, its leading principal axes, orthogonal layers, a linear head."""
 
     architecture: Literal["mlp"] = "mlp"
-    widths: tuple[PositiveInt, ...] = Field(default=(256, 256, 256), min_length=1, strict=False)
+    widths: tuple[PositiveInt, ...] = Field(default=(256, 256, 256), strict=False)
     """Features of each orthogonal layer."""
     components: PositiveInt | None = None
     """Principal axes that are kept; the first width if left out, never more than the data has."""
+
+    @field_validator("widths")
+    @classmethod
+    def _has_layers(cls, widths: tuple[int, ...]) -> tuple[int, ...]:
+        if not widths:
+            raise ValueError("accepted are one or more widths")
+        return widths
 
 
 ModelSpec = Annotated[LinearSpec | MlpSpec, Field(discriminator="architecture")]

@@ -22,10 +22,7 @@ def onnx_file(
         list(nodes),
         "case",
         [helper.make_tensor_value_info("x", input_type, ["batch", *shape])],
-        [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", None])
-            for name in outputs
-        ],
+        logits,
         [numpy_helper.from_array(array, name) for name, array in (weights or {}).items()],
     )
     model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", opset)])

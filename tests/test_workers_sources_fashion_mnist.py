@@ -16,9 +16,9 @@ import pytest
 
 from models.errors import DataError
 from models.spec import DataSpec
+from workers.data import load_data
 from workers.sources import download as download_module
 from workers.sources import fashion_mnist as source_module
-from workers.data import load_data
 from workers.sources.download import cache_folder, download
 from workers.sources.fashion_mnist import DEBIAN_FOLDER, FILES, IdxFile, read_fashion_mnist
 from workers.sources.idx import idx_size, inflated, parse_idx, read_idx_file

@@ -37,7 +37,7 @@ def embedded_cluster(resources: ResourcesSpec) -> Iterator[None]:
         try:
             ray.init(
                 address="local",
-                num_cpus=cpus_per_worker(resources) * resources.workers,
+                num_cpus=all_cpus(resources),
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
@@ -52,11 +52,10 @@ def embedded_cluster(resources: ResourcesSpec) -> Iterator[None]:
             ray.shutdown()
 
 
-def cpus_per_worker(resources: ResourcesSpec) -> int:
-    """Processors of each worker: as asked, or a fair part of what this process may use."""
-    if resources.cpus_per_worker is not None:
-        return resources.cpus_per_worker
-    return max(1, len(os.sched_getaffinity(0)) // resources.workers)
+def all_cpus(resources: ResourcesSpec) -> int:
+    """Processors of all workers together: as asked, or a fair part of this process's to each."""
+    each = resources.cpus_per_worker or max(1, len(os.sched_getaffinity(0)) // resources.workers)
+    return each * resources.workers
 
 
 def warm_up(resources: ResourcesSpec) -> None:
@@ -64,7 +63,7 @@ def warm_up(resources: ResourcesSpec) -> None:
     import ray
 
     loading = ray.remote(num_cpus=1)(_load)
-    for _ in range(cpus_per_worker(resources) * resources.workers):
+    for _ in range(all_cpus(resources)):
         loading.remote()
 
 

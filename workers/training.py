@@ -10,7 +10,7 @@ from typing import Any
 
 from models.spec import LinearSpec, MlpSpec, ResourcesSpec, TrainSpec
 from models.splits import Dataset, Split
-from workers.cluster import cpus_per_worker
+from workers.cluster import all_cpus
 from workers.tasks import device, remote, result, share, threads
 
 
@@ -45,7 +45,7 @@ def lesson(
         input_shape=dataset.input_shape,
         seed=seed,
         eps=eps,
-        threads=cpus_per_worker(resources),
+        threads=all_cpus(resources),
         device=device(resources),
     )
 

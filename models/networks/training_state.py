@@ -1,0 +1,105 @@
+"""Training between two epochs as bytes: weights, moments and counters, and nothing else.
+
+All that the next epoch depends on is in them, so a run that is cut off and goes on from its last
+bytes ends with the same bits as one that was not.
+"""
+
+from dataclasses import dataclass
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from models.errors import CertifyError
+from models.networks.architectures import Classifier, blank_classifier
+from models.spec import LinearSpec, MlpSpec
+
+WEIGHTS = "network."
+MEANS = "adam.mean."
+SQUARES = "adam.square."
+PROGRESS = "progress"
+
+
+@dataclass
+class Progress:
+    """Counters of a training run.
+
+    Attributes:
+        epochs: epochs that are done.
+        steps: optimiser steps that are done.
+        project_every: steps between two projections; see `next_interval`.
+    """
+
+    epochs: int
+    steps: int
+    project_every: int
+
+
+def pack(network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> bytes:
+    """Safetensors bytes of a run, equal where the run is equal to the bit."""
+    tensors = {WEIGHTS + name: value for name, value in network.state_dict().items()}
+    for name, parameter in network.named_parameters():
+        moments = optimizer.state[parameter]
+        tensors[MEANS + name] = moments.get("exp_avg", torch.zeros_like(parameter))
+        tensors[SQUARES + name] = moments.get("exp_avg_sq", torch.zeros_like(parameter))
+    counters = (progress.epochs, progress.steps, progress.project_every)
+    tensors[PROGRESS] = torch.tensor(counters, dtype=torch.int64)
+    stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    encoded: bytes = safetensors.torch.save(stored)
+    return encoded
+
+
+def unpack_network(
+    tensors: dict[str, Tensor], model: LinearSpec | MlpSpec, *, pixels: int, classes: int
+) -> Classifier:
+    """The network of a run, on the processor.
+
+    Raises:
+        CertifyError: If the weights do not fit the model, the images or the classes.
+    """
+    weights = {
+        name.removeprefix(WEIGHTS): value
+        for name, value in tensors.items()
+        if name.startswith(WEIGHTS)
+    }
+    axes = weights.get("view.axes")
+    components = pixels if axes is None else len(axes)
+    network = blank_classifier(model, pixels=pixels, components=components, classes=classes)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        found = " ".join(str(error).split())
+        raise CertifyError(f"the training state does not fit the model: {found}") from None
+    return network
+
+
+def unpack_moments(
+    tensors: dict[str, Tensor], network: nn.Module, optimizer: torch.optim.Optimizer, *, steps: int
+) -> None:
+    """Give the optimiser the moments of a run; `network` is already where it will train."""
+    for name, parameter in network.named_parameters():
+        optimizer.state[parameter] = {
+            "step": torch.tensor(float(steps), device=parameter.device),
+            "exp_avg": tensors[MEANS + name].to(parameter.device, copy=True),
+            "exp_avg_sq": tensors[SQUARES + name].to(parameter.device, copy=True),
+        }
+
+
+def unpack_progress(tensors: dict[str, Tensor]) -> Progress:
+    """The counters of a run."""
+    return Progress(*tensors[PROGRESS].tolist())
+
+
+def read_state(state: bytes) -> dict[str, Tensor]:
+    """Tensors of a training state; views of the bytes, to be copied before any arithmetic.
+
+    Raises:
+        CertifyError: If the bytes are not a training state.
+    """
+    try:
+        tensors: dict[str, Tensor] = safetensors.torch.load(state)
+    except safetensors.SafetensorError as error:
+        raise CertifyError(f"the training state cannot be read: {error}") from None
+    if PROGRESS not in tensors:
+        raise CertifyError(f"the training state lacks {PROGRESS!r}, found {sorted(tensors)}")
+    return tensors

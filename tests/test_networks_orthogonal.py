@@ -1,0 +1,141 @@
+import math
+
+import pytest
+import torch
+
+from models.errors import CertifyError
+from models.networks.orthogonal import (
+    drift,
+    newton_schulz_step,
+    next_interval,
+    polar_factor,
+    pulled_back,
+    random_orthogonal,
+    refuse_infinite,
+)
+
+SHAPES = [(8, 8), (12, 5), (5, 12), (1, 7), (7, 1), (1, 1)]
+
+
+def noisy_orthogonal(rows, columns, *, noise, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    W = random_orthogonal(rows, columns, generator=generator)
+    return W + noise * torch.randn(rows, columns, generator=generator)
+
+
+@pytest.mark.parametrize(("rows", "columns"), SHAPES)
+def test_newton_schulz_steps_end_at_the_polar_factor(rows, columns):
+    start = noisy_orthogonal(rows, columns, noise=0.05).double()
+    W = start
+    for _ in range(12):
+        W, _ = newton_schulz_step(W)
+    assert drift(W) < 1e-12
+    torch.testing.assert_close(W, polar_factor(start), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize(("rows", "columns"), SHAPES)
+def test_a_step_maps_every_singular_value_as_its_formula_says(rows, columns):
+    W = noisy_orthogonal(rows, columns, noise=0.1).double()
+    stepped, _ = newton_schulz_step(W)
+    before = torch.linalg.svdvals(W)
+    expected = (1.5 * before - 0.5 * before**3).sort(descending=True).values
+    torch.testing.assert_close(torch.linalg.svdvals(stepped), expected)
+
+
+def test_the_step_leaves_its_argument_alone_and_reports_the_drift_before_it():
+    W = noisy_orthogonal(9, 6, noise=0.05)
+    kept = W.clone()
+    _, before = newton_schulz_step(W)
+    assert torch.equal(W, kept)
+    torch.testing.assert_close(before, drift(W))
+
+
+@pytest.mark.parametrize(("rows", "columns"), SHAPES)
+def test_drift_bounds_every_singular_value(rows, columns):
+    W = noisy_orthogonal(rows, columns, noise=0.2).double()
+    assert (torch.linalg.svdvals(W) ** 2 - 1).abs().max() <= drift(W) * (1 + 1e-12)
+
+
+@pytest.mark.parametrize(("rows", "columns"), SHAPES)
+def test_the_polar_factor_agrees_with_its_other_definition(rows, columns):
+    W = noisy_orthogonal(rows, columns, noise=0.3).double()
+    short = W if rows >= columns else W.T
+    values, vectors = torch.linalg.eigh(short.T @ short)
+    expected = short @ (vectors / values.sqrt()) @ vectors.T  # W (WᵀW)^-½
+    found = polar_factor(W) if rows >= columns else polar_factor(W).T
+    torch.testing.assert_close(found, expected, atol=1e-8, rtol=0)
+
+
+def test_the_polar_factor_of_a_matrix_without_rank_is_still_orthogonal():
+    assert drift(polar_factor(torch.zeros(6, 4))) < 1e-12
+
+
+def test_no_orthogonal_matrix_is_nearer_than_the_polar_factor():
+    W = noisy_orthogonal(6, 6, noise=0.3).double()
+    generator = torch.Generator().manual_seed(1)
+    nearest = (W - polar_factor(W)).norm()
+    for _ in range(50):
+        other = random_orthogonal(6, 6, generator=generator).double()
+        assert (W - other).norm() > nearest
+
+
+def test_random_matrices_repeat_and_leave_the_global_generator_alone():
+    before = torch.get_rng_state()
+    first = random_orthogonal(5, 3, generator=torch.Generator().manual_seed(7))
+    second = random_orthogonal(5, 3, generator=torch.Generator().manual_seed(7))
+    assert torch.equal(first, second)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("value", [1.75, 2.3])
+def test_from_the_square_root_of_3_on_the_polar_factor_is_lost_and_that_is_refused(value):
+    start = torch.diag(torch.tensor([1.0, 1.0, value]))
+    W = start
+    for _ in range(6):
+        W, _ = newton_schulz_step(W)
+    assert not (W - polar_factor(start)).abs().max() < 0.1
+    with pytest.raises(CertifyError, match=r"epoch 3.*norm.*below √3.*learning_rate"):
+        pulled_back(start, place="epoch 3, step 1")
+
+
+@pytest.mark.parametrize("value", [0.001, 0.05, 1.7, 1.73])
+def test_below_the_square_root_of_3_a_matrix_is_pulled_back_whatever_it_takes(value):
+    start = torch.diag(torch.tensor([1.3, 1.4, 1.3, value]))
+    pulled, before = pulled_back(start, place="")
+    assert before == pytest.approx(float(drift(start)))
+    assert drift(pulled) < 0.5
+    torch.testing.assert_close(polar_factor(pulled), torch.eye(4).double())
+
+
+def test_a_matrix_that_lost_rank_is_refused():
+    with pytest.raises(CertifyError, match="lost rank"):
+        pulled_back(torch.diag(torch.tensor([1.0, 0.0])), place="epoch 0, step 4")
+
+
+@pytest.mark.parametrize(
+    ("interval", "drift", "expected"),
+    [(1, 0.1, 2), (4, 0.1, 4), (3, 0.6, 3), (4, 1.0, 2), (1, 5.0, 1), (9, 0.6, 4)],
+)
+def test_the_interval_follows_the_drift(interval, drift, expected):
+    assert next_interval(interval, drift=drift, longest=4) == expected
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_not_finite_is_refused(bad):
+    with pytest.raises(CertifyError, match=r"epoch 0, step 4: the loss is .*learning_rate"):
+        refuse_infinite(bad, place="epoch 0, step 4")
+    with pytest.raises(CertifyError, match=r"epoch 0, step 4: .*not finite.*learning_rate"):
+        pulled_back(torch.tensor([[1.0, 0.0], [0.0, bad]]), place="epoch 0, step 4")
+
+
+def test_small_drift_and_a_finite_loss_are_accepted():
+    refuse_infinite(0.1, place="epoch 0, step 4")
+    W = noisy_orthogonal(9, 6, noise=0.05)
+    pulled, before = pulled_back(W, place="epoch 0, step 4")
+    assert torch.equal(pulled, newton_schulz_step(W)[0])
+    assert before == float(drift(W))
+
+
+def test_entries_that_are_not_finite_have_no_polar_factor():
+    with pytest.raises(CertifyError, match="not finite"):
+        polar_factor(torch.tensor([[math.nan, 0.0], [0.0, 1.0]]))

@@ -1,0 +1,261 @@
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load
+from sklearn.datasets import load_digits
+from torch import nn
+
+from models.errors import CertifyError
+from models.networks.orthogonal import drift
+from models.networks.training import finished_network, start_training, train_epoch, validate
+from models.spec import (
+    CertifiedRadiusLossSpec,
+    CrossEntropyLossSpec,
+    LinearSpec,
+    MlpSpec,
+    TrainSpec,
+)
+from models.splits import Split
+
+SHAPE = (1, 8, 8)
+MODEL = MlpSpec(widths=(32, 24))
+LINEAR = LinearSpec(architecture="linear")
+TRAIN = TrainSpec(epochs=3, batch_size=64)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    bunch = load_digits()
+    images = (bunch.images[:, None] / 16).astype(np.float32)
+    whole = Split(images, bunch.target.astype(np.int64), np.arange(len(images)))
+    order = np.random.default_rng(1).permutation(len(whole))
+    return whole.take(order[:1437]), whole.take(order[1437:])
+
+
+def trained(split, model=MODEL, train=TRAIN, *, classes=10, seed=0, epochs=None):
+    state = start_training(model, train, split, classes=classes, seed=seed)
+    history = []
+    for epoch in range(train.epochs if epochs is None else epochs):
+        state, metrics = train_epoch(
+            state, model, train, split, classes=classes, seed=seed, epoch=epoch, device="cpu"
+        )
+        history.append(metrics)
+    return state, history
+
+
+def noise_split(input_shape, classes, *, examples, dtype=np.uint8):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (examples, *input_shape)).astype(np.uint8)
+    if dtype == np.float32:
+        images = images.astype(np.float32) / np.float32(255)
+    return Split(images, rng.integers(0, classes, examples), np.arange(examples))
+
+
+@pytest.mark.parametrize("model", [MODEL, LINEAR])
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(digits, model):
+    part, _ = digits
+    first, _ = trained(part, model)
+    again, _ = trained(part, model)
+    other, _ = trained(part, model, seed=1)
+    assert first == again
+    assert first != other
+
+
+def test_a_run_that_is_cut_off_ends_with_the_same_bits(digits):
+    part, _ = digits
+    whole, history = trained(part)
+    state, _ = trained(part, epochs=1)
+    kept = bytes(bytearray(state))  # as if written and read back
+    for epoch in (1, 2):
+        for _ in range(2):  # the first attempt is lost
+            state, metrics = train_epoch(
+                kept, MODEL, TRAIN, part, classes=10, seed=0, epoch=epoch, device="cpu"
+            )
+        assert metrics == history[epoch]
+        kept = state
+    assert kept == whole
+
+
+def test_training_touches_neither_its_arguments_nor_the_global_generators(digits):
+    part, _ = digits
+    images, labels = part.images.copy(), part.labels.copy()
+    torch_before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    trained(part, epochs=1)
+    assert torch.equal(torch.get_rng_state(), torch_before)
+    assert np.array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
+    assert np.array_equal(part.images, images)
+    assert np.array_equal(part.labels, labels)
+
+
+def test_read_only_images_as_a_shared_store_gives_them_are_fine(digits):
+    part, _ = digits
+    expected, _ = trained(part, epochs=1)
+    locked = Split(part.images.copy(), part.labels.copy(), part.indices.copy())
+    for array in (locked.images, locked.labels, locked.indices):
+        array.flags.writeable = False
+    found, _ = trained(locked, epochs=1)
+    assert found == expected
+
+
+def test_bytes_and_their_float32_values_train_alike():
+    states = [
+        trained(noise_split((3, 5, 4), 4, examples=100, dtype=dtype), classes=4)[0]
+        for dtype in (np.uint8, np.float32)
+    ]
+    assert states[0] == states[1]
+
+
+def test_the_metrics_say_where_training_stands(digits):
+    part, _ = digits
+    _, history = trained(part)
+    assert [metrics["epoch"] for metrics in history] == [0, 1, 2]
+    assert history[2]["loss"] < history[0]["loss"]
+    assert all(0 < metrics["drift"] < 1 for metrics in history)
+    rates = [metrics["learning_rate"] for metrics in history]
+    assert TRAIN.learning_rate > rates[0] > rates[1] > rates[2] > 0
+
+
+def test_digits_reach_what_the_recipe_promises_within_seconds(digits):
+    part, held_out = digits
+    model = MlpSpec(widths=(256, 256))
+    loss = CertifiedRadiusLossSpec(margin=0.5, temperature=0.15)
+    state, _ = trained(part, model, TrainSpec(epochs=15, batch_size=32, loss=loss))
+    network = finished_network(state, model, input_shape=SHAPE, classes=10)
+    found = validate(network, held_out, eps=(0.25, 0.5))
+    assert found["clean_accuracy"] > 0.95
+    assert found["estimated_certified_accuracy"][0] > 0.88
+    assert found["estimated_certified_accuracy"][1] > 0.66
+
+
+def test_the_finished_network_is_orthogonal_and_its_head_is_the_trained_one(digits):
+    part, _ = digits
+    state, _ = trained(part)
+    network = finished_network(state, MODEL, input_shape=SHAPE, classes=10)
+    assert not network.training
+    for layer in network[1:-1]:
+        if isinstance(layer, nn.Linear):
+            assert drift(layer.weight.detach().double()) < 1e-6
+    assert torch.equal(network[-1].weight, load(state)["network.head.weight"])
+
+
+def test_training_moves_every_weight(digits):
+    part, _ = digits
+    before = load(start_training(MODEL, TRAIN, part, classes=10, seed=0))
+    after = load(trained(part, epochs=1)[0])
+    for name, value in before.items():
+        if name.startswith("network.view"):
+            assert torch.equal(value, after[name]), name
+        elif name.startswith("network"):
+            assert (value != after[name]).float().mean() > 0.9, name
+
+
+@pytest.mark.parametrize(
+    ("model", "input_shape", "classes", "examples"),
+    [
+        (MODEL, (3, 4, 2), 2, 10),
+        (MlpSpec(widths=(12, 30, 5), components=9), (1, 7, 3), 101, 300),
+        (LINEAR, (2, 3, 3), 3, 50),
+        (MODEL, (1, 4, 4), 2, 1),
+    ],
+)
+@pytest.mark.parametrize("loss", [TrainSpec().loss, CrossEntropyLossSpec(name="cross-entropy")])
+def test_any_shape_any_number_of_classes_and_few_examples(
+    model, input_shape, classes, examples, loss
+):
+    split = noise_split(input_shape, classes, examples=examples)
+    train = TrainSpec(epochs=2, loss=loss)
+    state, _ = trained(split, model, train, classes=classes)
+    network = finished_network(state, model, input_shape=input_shape, classes=classes)
+    logits = network(torch.tensor(split.inputs()))
+    assert logits.shape == (examples, classes)
+    assert logits.isfinite().all()
+
+
+def test_cross_entropy_trains_and_its_temperature_trades_accuracy_for_radius(digits):
+    part, _ = digits
+    certified = []
+    for temperature in (0.02, 1.0):
+        loss = CrossEntropyLossSpec(name="cross-entropy", temperature=temperature)
+        train = TrainSpec(epochs=10, batch_size=64, loss=loss)
+        state, _ = trained(part, train=train)
+        network = finished_network(state, MODEL, input_shape=SHAPE, classes=10)
+        found = validate(network, part, eps=(0.5,))
+        assert found["clean_accuracy"] > 0.9
+        certified.append(found["estimated_certified_accuracy"][0])
+    assert certified[1] > certified[0] + 0.05
+
+
+@pytest.mark.parametrize("rate", [0.5, 1e6, 1e30])
+def test_a_learning_rate_that_is_too_large_is_refused_by_name(digits, rate):
+    part, _ = digits
+    with pytest.raises(CertifyError, match=r"epoch \d+, step \d+: .*lower train.learning_rate"):
+        trained(part, train=TrainSpec(epochs=2, batch_size=64, learning_rate=rate))
+
+
+def test_projections_come_more_often_where_matrices_drift(digits):
+    part, _ = digits
+    intervals = []
+    for rate in (1e-4, 1e-2):
+        train = TrainSpec(epochs=6, batch_size=64, learning_rate=rate, project_every=8)
+        state, _ = trained(part, train=train, epochs=2)
+        intervals.append(int(load(state)["progress"][2]))
+    assert intervals[0] == 8
+    assert intervals[1] < 8
+
+
+def test_a_steep_start_of_wide_layers_is_survived(digits):
+    part, _ = digits
+    model = MlpSpec(widths=(256, 256))
+    train = TrainSpec(epochs=3, batch_size=64, learning_rate=8e-3, warm_up=0.0)
+    _, history = trained(part, model, train)
+    assert history[-1]["loss"] < history[0]["loss"]
+
+
+def test_the_wrong_epoch_is_refused(digits):
+    part, _ = digits
+    state = start_training(MODEL, TRAIN, part, classes=10, seed=0)
+    with pytest.raises(CertifyError, match="0 epochs behind it, not 1"):
+        train_epoch(state, MODEL, TRAIN, part, classes=10, seed=0, epoch=1, device="cpu")
+
+
+def test_a_state_that_does_not_fit_is_refused(digits):
+    part, _ = digits
+    state = start_training(MODEL, TRAIN, part, classes=10, seed=0)
+    with pytest.raises(CertifyError, match="does not fit the model"):
+        finished_network(state, MlpSpec(widths=(32, 25)), input_shape=SHAPE, classes=10)
+    with pytest.raises(CertifyError, match="does not fit the model"):
+        finished_network(state, LINEAR, input_shape=SHAPE, classes=10)
+    with pytest.raises(CertifyError, match="cannot be read"):
+        finished_network(b"nonsense", MODEL, input_shape=SHAPE, classes=10)
+
+
+def test_empty_splits_are_refused(digits):
+    part, _ = digits
+    none = part.take(slice(0, 0))
+    state = start_training(MODEL, TRAIN, part, classes=10, seed=0)
+    with pytest.raises(CertifyError, match="no example"):
+        start_training(MODEL, TRAIN, none, classes=10, seed=0)
+    with pytest.raises(CertifyError, match="no example"):
+        train_epoch(state, MODEL, TRAIN, none, classes=10, seed=0, epoch=0, device="cpu")
+    network = finished_network(state, MODEL, input_shape=SHAPE, classes=10)
+    with pytest.raises(CertifyError, match="no example"):
+        validate(network, none, eps=(0.5,))
+
+
+def test_the_estimate_agrees_with_the_slow_formula_and_any_batch_size(digits):
+    part, held_out = digits
+    state, _ = trained(part)
+    network = finished_network(state, MODEL, input_shape=SHAPE, classes=10)
+    eps = (0.1, 0.3)
+    found = validate(network, held_out, eps=eps, batch_size=100)
+    assert found == validate(network, held_out, eps=eps, batch_size=7)
+    head = network[-1].weight.detach()
+    radii = []
+    for z, y in zip(
+        network(torch.tensor(held_out.inputs())).detach(), held_out.labels, strict=True
+    ):
+        rivals = [j for j in range(10) if j != y]
+        radii.append(min(float((z[y] - z[j]) / (head[y] - head[j]).norm()) for j in rivals))
+    assert found["clean_accuracy"] == pytest.approx(np.mean(np.array(radii) > 0))
+    for e, share in zip(eps, found["estimated_certified_accuracy"], strict=True):
+        assert share == pytest.approx(np.mean(np.array(radii) > e))
