@@ -14,7 +14,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from models.proof.onnx_reader import read_program
+from models.proof.reading.reader import read_program
 from models.proof.sealing import run_onnx
 
 CLI = [sys.executable, "-m", "certify"]

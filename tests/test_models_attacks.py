@@ -11,7 +11,7 @@ from models.attacks.autoattack import attack_examples, attack_names, shard_seed
 from models.attacks.recheck import pulled_inside, recheck
 from models.proof.bounds import prove
 from models.proof.certificate import certify_examples, distance_bound
-from models.proof.onnx_reader import read_program
+from models.proof.reading.reader import read_program
 from tests.oracles import dense_file, images, orthogonal_classifier
 
 SHAPE = (1, 5, 5)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from models.errors import DataError, VerificationError
 from models.proof.bounds import Bounds, GapError, prove
 from models.proof.certificate import certified_radii, certify_examples, input_norms
-from models.proof.onnx_reader import read_program
 from models.proof.program import logits_in_float64
+from models.proof.reading.reader import read_program
 from models.proof.sealing import run_onnx
 from tests.oracles import dense_file, images, orthogonal_classifier
 

@@ -10,10 +10,14 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from models.errors import ModelError
-from models.proof import lipschitz, operators
+from models.proof import lipschitz
 from models.proof.bounds import Bounds, prove
 from models.proof.lipschitz import walk
-from models.proof.onnx_reader import read_program
+from models.proof.operators.affine import Dense, Scale, Shift
+from models.proof.operators.elementwise import Activation
+from models.proof.operators.operator import Stretch
+from models.proof.operators.routing import Concatenation, Move, Sum
+from models.proof.reading.reader import read_program
 from models.proof.sealing import run_onnx
 from models.proof.upward import FLOAT32
 from tests.oracles import dense_file, images, onnx_file, orthogonal, orthogonal_classifier
@@ -135,14 +139,14 @@ def exact_operator(op, operands):
     first = operands[0]
     rational = lambda array: [Fraction(float(v)) for v in np.ravel(array)]  # noqa: E731
     match op:
-        case operators.Dense():
+        case Dense():
             bias = rational(op.bias.array) if op.bias else [Fraction(0)] * len(op.weight.array)
             rows = [rational(row) for row in op.weight.array]
             return [
                 sum((a * b for a, b in zip(row, first, strict=True)), start)
                 for row, start in zip(rows, bias, strict=True)
             ]
-        case operators.Activation():
+        case Activation():
             slopes = rational(np.broadcast_to(op.slope.array, len(first))) if op.slope else None
             if op.kind == "Relu":
                 return [max(v, Fraction(0)) for v in first]
@@ -151,27 +155,27 @@ def exact_operator(op, operands):
             if op.kind == "Neg":
                 return [-v for v in first]
             return [v if v >= 0 else s * v for v, s in zip(first, slopes, strict=True)]
-        case operators.Move() if op.crop:
+        case Move() if op.crop:
             return first[op.crop[1] : op.crop[2]]
-        case operators.Move() if op.order:
+        case Move() if op.order:
             return [
                 first[row * (SIZE // 2) + column] for column in range(SIZE // 2) for row in (0, 1)
             ]
-        case operators.Move():
+        case Move():
             return first
-        case operators.Scale():
+        case Scale():
             factors = rational(op.constant.array)
             pairs = zip(first, factors, strict=True)
             return [v / f if op.divide else v * f for v, f in pairs]
-        case operators.Shift():
+        case Shift():
             pairs = zip(first, rational(op.constant.array), strict=True)
             return [b - v if op.negate else v + op.sign * b for v, b in pairs]
-        case operators.Sum():
+        case Sum():
             return [
                 sum(sign * v for sign, v in zip(op.signs, entries, strict=True))
                 for entries in zip(*operands, strict=True)
             ]
-        case operators.Concatenation():
+        case Concatenation():
             return [v for operand in operands for v in operand]
     raise TypeError(op)
 
@@ -262,7 +266,7 @@ def test_a_bound_that_overflows_is_refused():
 
 ALARMS = {
     "a slope of at most 1 for every PRelu": (
-        operators.Activation,
+        Activation,
         onnx_file(
             [node("PRelu", ["x", "s"], ["h"]), node("Neg", ["h"], ["logits"])],
             shape=(SIZE,),
@@ -270,7 +274,7 @@ ALARMS = {
         ),
     ),
     "a factor of 1 for every scale": (
-        operators.Scale,
+        Scale,
         onnx_file(
             [node("Mul", ["x", "s"], ["logits"])],
             shape=(SIZE,),
@@ -278,11 +282,11 @@ ALARMS = {
         ),
     ),
     "the largest branch in place of the sum": (
-        operators.Sum,
+        Sum,
         onnx_file([node("Neg", ["x"], ["y"]), node("Sub", ["x", "y"], ["logits"])], shape=(SIZE,)),
     ),
     "the largest branch in place of the root of squares": (
-        operators.Concatenation,
+        Concatenation,
         onnx_file([node("Concat", ["x", "x"], ["logits"], axis=1)], shape=(SIZE,)),
     ),
 }  # fmt: skip
@@ -293,7 +297,7 @@ def test_a_wrong_rule_is_caught_by_ascent(rule, monkeypatch):
     kind, content = ALARMS[rule]
     program = read_program(content)
     # A start in [0, 1] sees only slopes above zero; the steps below are symmetric around 0.
-    wrong = operators.Stretch(method="wrong")
+    wrong = Stretch(method="wrong")
     assert steepest(shifted(program), seed=0) <= walk(program).steps[-1].lipschitz_bound * (
         1 + 1e-9
     )

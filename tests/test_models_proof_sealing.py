@@ -11,7 +11,7 @@ from onnx import numpy_helper
 from models.errors import VerificationError
 from models.proof.bounds import prove
 from models.proof.certificate import certify_examples
-from models.proof.onnx_reader import read_program
+from models.proof.reading.reader import read_program
 from models.proof.sealed_graph import seal_graph
 from models.proof.sealing import check_outputs, check_program, run_onnx, seal
 from tests.oracles import dense_file, images, orthogonal_classifier

@@ -291,8 +291,8 @@ def test_a_write_that_fails_leaves_nothing(server, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("platform", "variables", "expected"),
     [
-        ("linux", {"XDG_CACHE_HOME": "/caches", "HOME": "/home/x"}, "/caches/certify"),
-        ("linux", {"HOME": "/home/x"}, "/home/x/.cache/certify"),
+        ("linux", {"XDG_CACHE_HOME": "/caches", "HOME": "/srv/x"}, "/caches/certify"),
+        ("linux", {"HOME": "/srv/x"}, "/srv/x/.cache/certify"),
         ("darwin", {"HOME": "/Users/x"}, "/Users/x/Library/Caches/certify"),
         ("win32", {"LOCALAPPDATA": "/Local"}, "/Local/certify"),
     ],

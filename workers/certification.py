@@ -65,7 +65,7 @@ def seal_file(
 @functools.lru_cache(maxsize=2)
 def cached_program(sha256: str, model: bytes) -> Any:  # noqa: ARG001 (the hash is the quick key)
     """The program of a file, read once to a process."""
-    from models.proof.onnx_reader import read_program
+    from models.proof.reading.reader import read_program
 
     return read_program(model)
 

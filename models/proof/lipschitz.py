@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from models.errors import ModelError
-from models.proof.operators import Operator, Stretch
+from models.proof.operators.operator import Operator, Stretch
 from models.proof.program import Program
 from models.proof.upward import FLOAT64, Precision, up, up_product, up_sum
 

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.proof.operators import Constant, Dense, Operator
+from models.proof.operators.affine import Dense
+from models.proof.operators.operator import Constant, Operator
 
 
 @dataclass(frozen=True)

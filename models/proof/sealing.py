@@ -14,7 +14,7 @@ import onnxruntime
 
 from models.errors import VerificationError
 from models.proof.bounds import Bounds
-from models.proof.onnx_reader import read_program
+from models.proof.reading.reader import read_program
 from models.proof.sealed_graph import seal_graph
 
 OUTPUTS = ("logits", "label", "radius", "radius_float32")

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from models.errors import CertifyError, ModelError
-from models.proof.onnx_reader import read_program
 from models.proof.program import logits_in_float64
+from models.proof.reading.reader import read_program
 from models.proof.sealing import run_onnx
 from tests.oracles import images, onnx_file, orthogonal_classifier
 

@@ -9,7 +9,7 @@ import onnx
 from onnx import numpy_helper
 
 from models.errors import ModelError
-from models.proof.operators import Constant
+from models.proof.operators.operator import Constant
 
 Constants = MutableMapping[str, np.ndarray]
 Activations = Mapping[str, tuple[int, ...]]

@@ -13,10 +13,10 @@ from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 
 from models.errors import ModelError
-from models.proof.onnx_nodes import Activations, Constants
-from models.proof.onnx_rules import KNOWN_KINDS, lower_node
-from models.proof.operators import Operator
+from models.proof.operators.operator import Operator
 from models.proof.program import Program
+from models.proof.reading.node import Activations, Constants
+from models.proof.reading.rules import KNOWN_KINDS, lower_node
 
 OPSETS = range(13, 24)
 LOGITS = "logits"

@@ -1,0 +1,106 @@
+"""What every operator of a program is: something to run, and a row of what it does to distances.
+
+`run` is what it computes, in torch, in the dtype of its operands and differentiable.  `stretch` is
+what the walk over a program needs to know: with operands that move by at most ℓ₁, ℓ₂ … its result
+moves by at most factor · core(ℓ₁, ℓ₂ …), where core is one operand, their sum or the root of their
+summed squares.
+
+Rounding is charged as γ_r (absolute · core(ρ) + offset), ρ the operands' norms, plus what gradual
+or flushed underflow can add.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.proof.upward import norm_bound, up, up_hypot, up_sum
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """What one operator does to distances, norms and rounding errors.
+
+    Attributes:
+        method: how the factor was proved, for a reader.
+        factor: largest stretch per unit of core.
+        core: how several operands count together.
+        offset: norm of the result at zero operands.
+        exact: nothing is rounded, not even subnormals.
+        roundings: roundings behind an entry of the result; 0 where values are only chosen.
+        absolute: factor of the operator with every coefficient made positive.
+        terms: entries of the operands behind an entry of the result.
+        largest: largest coefficient.
+    """
+
+    method: str
+    factor: float = 1.0
+    core: Literal["one", "sum", "root of squares"] = "one"
+    offset: float = 0.0
+    exact: bool = False
+    roundings: int = 0
+    absolute: float = 1.0
+    terms: int = 1
+    largest: float = 1.0
+
+    def of(self, values: Sequence[float]) -> float:
+        """Core of the operands' values, rounded up."""
+        match self.core:
+            case "one":
+                return values[0]
+            case "sum":
+                return up_sum(values)
+            case "root of squares":
+                return up_hypot(values)
+
+
+class Constant:
+    """A weight of the file, and its copies as tensors, one to a dtype and device."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = np.asarray(array, dtype=np.float32)
+        self._tensors: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+
+    def tensor(self, like: Tensor) -> Tensor:
+        """The exact stored values, in the dtype and on the device of `like`."""
+        key = like.dtype, like.device
+        if key not in self._tensors:
+            with torch.inference_mode(mode=False):  # so that gradients may pass by it later
+                copy = torch.tensor(self.array, dtype=like.dtype, device=like.device)
+            self._tensors[key] = copy
+        return self._tensors[key]
+
+    @cached_property
+    def largest(self) -> float:
+        """Largest magnitude."""
+        return float(np.abs(self.array).max(initial=0.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operator(ABC):
+    """A node of the program: the activations it reads and the one it makes."""
+
+    name: str
+    kind: str
+    operands: tuple[str, ...]
+    result: str
+
+    @abstractmethod
+    def run(self, *values: Tensor) -> Tensor:
+        """The result, batch first, from the operands' values."""
+
+    @abstractmethod
+    def stretch(self, shape: tuple[int, ...]) -> Stretch:
+        """How far it stretches; `shape` is its result's for one example."""
+
+
+def broadcast_norm(constant: Constant, shape: tuple[int, ...]) -> float:
+    """Norm of a constant repeated over a result of `shape`."""
+    repeats = math.prod(shape) // constant.array.size
+    return up(norm_bound(constant.array) * math.sqrt(repeats), 2)

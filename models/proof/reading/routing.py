@@ -1,0 +1,104 @@
+"""Nodes that move entries or join branches: which forms of each are accepted."""
+
+import math
+
+import numpy as np
+
+from models.proof.operators.operator import Operator
+from models.proof.operators.routing import Concatenation, Move, Sum
+from models.proof.reading.node import Node
+
+
+def reshape(node: Node) -> list[Operator]:
+    """Another shape for each example."""
+    x = node.activation()
+    shape = node.shapes[x]
+    size = math.prod(shape)
+    if node.kind == "Flatten":
+        if node.attributes.get("axis", 1) not in (1, -len(shape)):
+            raise node.refuse(f"axis = {node.attributes['axis']}, which moves the batch", "axis 1")
+        return [Move(**node.named(x), reshape=(size,))]
+    if node.kind == "Reshape":
+        batch, *target = node.integers(1, "shape")
+        if not node.attributes.get("allowzero", 0):
+            batch = -1 if batch == 0 else batch
+            full = (2, *shape)
+            target = [full[at] if side == 0 else side for at, side in enumerate(target, start=1)]
+        if batch == -1 and all(side > 0 for side in target) and math.prod(target) == size:
+            return [Move(**node.named(x), reshape=tuple(target))]
+        raise node.refuse(
+            f"the target {[batch, *target]} for an example of shape {list(shape)}",
+            "-1 or 0 for the batch and known lengths of the same size behind it",
+        )
+    axes = node.integers(1, "axes")
+    probe = np.empty((2, *shape))
+    try:
+        moved = probe.squeeze(axes) if node.kind == "Squeeze" else np.expand_dims(probe, axes)
+    except ValueError:
+        raise node.refuse(f"axes {list(axes)}", "axes of length 1 behind the batch") from None
+    if moved.ndim < 2 or len(moved) != 2:
+        raise node.refuse(f"axes {list(axes)}, which move the batch", "axes behind the batch")
+    return [Move(**node.named(x), reshape=moved.shape[1:])]
+
+
+def transpose(node: Node) -> list[Operator]:
+    """Another order of the axes behind the batch."""
+    x = node.activation()
+    rank = len(node.shapes[x]) + 1
+    order = tuple(node.attributes.get("perm", reversed(range(rank))))
+    if order[0] != 0 or sorted(order) != list(range(rank)):
+        raise node.refuse(f"the order {list(order)}", "an order that leaves the batch first")
+    return [Move(**node.named(x), order=order)]
+
+
+def identity(node: Node) -> list[Operator]:
+    """Nothing at all; Dropout in inference is that."""
+    training = node.kind == "Dropout" and node.input(2)
+    if training and not (node.is_constant(2) and not node.constants[node.input(2)].any()):
+        raise node.refuse("training mode", "inference mode")
+    return [Move(**node.named(node.activation()))]
+
+
+def concat(node: Node) -> list[Operator]:
+    """Branches side by side."""
+    operands = tuple(node.activation(place) for place in range(len(node.inputs)))
+    axis = _axis(node, len(node.shapes[operands[0]]) + 1)
+    return [Concatenation(**node.named(*operands), axis=axis)]
+
+
+def split(node: Node) -> list[Operator]:
+    """Parts of an axis, one operator to a part."""
+    x = node.activation()
+    axis = _axis(node, len(node.shapes[x]) + 1)
+    side, parts = node.shapes[x][axis - 1], len(node.outputs)
+    if node.input(1):
+        sizes = node.integers(1, "split")
+    else:
+        chunk = -(-side // parts)
+        sizes = (chunk,) * (parts - 1) + (side - chunk * (parts - 1),)
+    if len(sizes) != parts or sum(sizes) != side or min(sizes) < 1:
+        raise node.refuse(f"parts {list(sizes)} of an axis of {side}", "parts that fill the axis")
+    pieces: list[Operator] = []
+    start = 0
+    for result, size in zip(node.outputs, sizes, strict=True):
+        named = node.named(x) | {"result": result, "name": f"{node.name}[{len(pieces)}]"}
+        pieces.append(Move(**named, crop=(axis, start, start + size)))
+        start += size
+    return pieces
+
+
+def branch_sum(node: Node, signs: tuple[int, ...] | None = None) -> list[Operator]:
+    """Branches of one shape, added with their signs."""
+    operands = tuple(node.activation(place) for place in range(len(node.inputs)))
+    if len({node.shapes[name] for name in operands}) != 1:
+        shapes = ", ".join(str(list(node.shapes[name])) for name in operands)
+        raise node.refuse(f"branches of shapes {shapes}", "branches of one shape")
+    return [Sum(**node.named(*operands), signs=signs or (1,) * len(operands))]
+
+
+def _axis(node: Node, rank: int) -> int:
+    axis = int(node.attributes.get("axis", 0))
+    axis += rank if axis < 0 else 0
+    if not 0 < axis < rank:
+        raise node.refuse(f"axis = {axis}, which is the batch or no axis", "an axis behind it")
+    return axis

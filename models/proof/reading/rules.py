@@ -1,0 +1,63 @@
+"""The table of ONNX operators that have a rule; everything that is not in it is refused."""
+
+from collections.abc import Callable
+
+import onnx
+from onnx import helper
+
+from models.proof.operators.operator import Operator
+from models.proof.reading import affine, routing
+from models.proof.reading.node import (
+    Activations,
+    Constants,
+    Node,
+    constant_value,
+    folded_constant,
+)
+
+
+def lower_node(proto: onnx.NodeProto, constants: Constants, shapes: Activations) -> list[Operator]:
+    """Operators that compute a node, or none where it was folded into `constants`."""
+    node = Node(
+        name=proto.name or proto.output[0],
+        kind=proto.op_type,
+        inputs=tuple(proto.input),
+        outputs=tuple(proto.output),
+        attributes={entry.name: helper.get_attribute_value(entry) for entry in proto.attribute},
+        constants=constants,
+        shapes=shapes,
+    )
+    if node.kind == "Constant":
+        constants[node.outputs[0]] = constant_value(node)
+        return []
+    if all(name in constants for name in node.inputs if name):
+        constants[node.outputs[0]] = folded_constant(node)
+        return []
+    return _LOWER[node.kind](node)
+
+
+_LOWER: dict[str, Callable[[Node], list[Operator]]] = {
+    "Add": affine.add_or_subtract,
+    "Sub": affine.add_or_subtract,
+    "Sum": routing.branch_sum,
+    "Mul": affine.scale,
+    "Div": affine.scale,
+    "Gemm": affine.gemm,
+    "MatMul": affine.matmul,
+    "Relu": affine.activation,
+    "Abs": affine.activation,
+    "Neg": affine.activation,
+    "LeakyRelu": affine.activation,
+    "PRelu": affine.activation,
+    "Reshape": routing.reshape,
+    "Flatten": routing.reshape,
+    "Squeeze": routing.reshape,
+    "Unsqueeze": routing.reshape,
+    "Transpose": routing.transpose,
+    "Identity": routing.identity,
+    "Dropout": routing.identity,
+    "Concat": routing.concat,
+    "Split": routing.split,
+}
+
+KNOWN_KINDS = frozenset(_LOWER) | {"Constant"}

@@ -1,0 +1,124 @@
+"""The house itself: floors, what loads what, what the README promises, what no file may hold."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from certify.cli import app
+from certify.job import load_job
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("certify", "workers", "models", "reports")
+SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+README = (ROOT / "README.md").read_text()
+
+
+def loaded_by(*arguments, modules):
+    """Which of some modules a command loads."""
+    probe = (
+        "import sys\n"
+        f"sys.argv = {['certify', *arguments]!r}\n"
+        "from certify.cli import main\n"
+        "try:\n    main()\nexcept SystemExit: pass\n"
+        f"print('LOADED', [name for name in {modules!r} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    return done.stdout.rsplit("LOADED ", 1)[1].strip()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["submit", "--help"], ["submit", "none.toml"]])
+def test_a_command_that_computes_nothing_loads_neither_torch_nor_ray(arguments):
+    assert loaded_by(*arguments, modules=("torch", "ray", "matplotlib", "onnx")) == "[]"
+
+
+def test_a_dry_run_loads_no_ray():
+    loaded = loaded_by("submit", "examples/digits.toml", "--dry-run", modules=("ray",))
+    assert loaded == "[]"
+
+
+def test_reports_load_neither_torch_nor_ray():
+    probe = "import sys, reports.page; print([m for m in ('torch', 'ray') if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_command_of_the_readme_exists_with_its_options():
+    lines = re.findall(r"^(?:\.venv/bin/)?certify (.+?)(?:\s+#.*)?$", README, flags=re.M)
+    commands = typer.main.get_command(app).commands
+    assert {line.split()[0] for line in lines} == set(commands)
+    for line in lines:
+        name, *arguments = line.split()
+        known = {option for parameter in commands[name].params for option in parameter.opts}
+        assert {word for word in arguments if word.startswith("--")} <= known, line
+
+
+def test_the_readmes_job_is_accepted(tmp_path):
+    (block,) = re.findall(r"```toml\n(.*?)```", README, flags=re.S)
+    (tmp_path / "job.toml").write_text(block)
+    readme_job = load_job(tmp_path / "job.toml")
+    example = load_job(ROOT / "examples" / "fashion-mnist.toml")
+    assert readme_job.model_copy(update={"gates": ()}) == example.model_copy(update={"gates": ()})
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.toml")), ids=lambda p: p.name)
+def test_every_example_is_accepted(path):
+    assert load_job(path).name == path.stem
+
+
+def test_every_file_that_the_readme_names_is_there():
+    for name in re.findall(r"\]\(([^)]+)\)", README):
+        assert (ROOT / name).is_file(), name
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_is_one_idea_of_at_most_250_lines_under_a_header(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 250
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree)
+    assert not any(isinstance(node, ast.Assert) for node in ast.walk(tree))
+
+
+def test_the_word_cuda_stays_in_workers():
+    users = [path for path in SOURCES if "cuda" in path.read_text().lower()]
+    assert {path.relative_to(ROOT).parts[0] for path in users} <= {"workers"}
+
+
+def test_ray_is_named_in_workers_alone():
+    importers = [
+        path for path in SOURCES if re.search(r"^\s*(import|from) ray\b", path.read_text(), re.M)
+    ]
+    assert {path.relative_to(ROOT).parts[0] for path in importers} == {"workers"}
+
+
+def test_no_file_names_a_machine_or_a_registry():
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z"], capture_output=True, text=True, check=False, cwd=ROOT
+    ).stdout.split("\0")
+    forbidden = re.compile(rb"/home/|/root/|/work/|pypi\.|pythonhosted|debian\.org|npmjs")
+    for name in filter(None, tracked):
+        path = ROOT / name
+        if path.is_file() and path.name != Path(__file__).name:
+            assert not forbidden.search(path.read_bytes()), name
+
+
+def test_the_pinned_versions_cover_every_dependency():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    pinned = {
+        line.split("==")[0].lower()
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    }
+    names = {re.split(r"[\[;<>= ]", requirement)[0].lower() for requirement in wanted}
+    assert names <= pinned
