@@ -19,10 +19,11 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     help="Image classifiers whose every prediction carries a proven L2 radius.",
 )
 
-JobFile = Annotated[Path, typer.Argument(help="A job file in TOML.", show_default=False)]
+JobFile = Annotated[Path, typer.Argument(metavar="JOB_FILE", help="A job file in TOML.", show_default=False)]
 RunsFolder = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
@@ -90,7 +91,7 @@ def doctor(runs: RunsFolder = Path("runs"), as_json: AsJson = False) -> None:
 
 @app.command()
 def report(
-    run: Annotated[str, typer.Argument(help="Id of a run that has ended.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run that has ended.")],
     runs: RunsFolder = Path("runs"),
 ) -> None:
     """Make the report of a run again, from its artefacts alone."""

@@ -33,9 +33,9 @@ def _table(summary: dict[str, Any]) -> Table:
     tested, attacked = summary["test_examples"], summary["attacked_examples"]
     table = Table(show_edge=False, pad_edge=False)
     table.add_column("L2 ε")
-    table.add_column(f"certified, {tested} examples", justify="right")
-    table.add_column(f"certified, {attacked} attacked", justify="right")
-    table.add_column(f"robust, {attacked} attacked", justify="right")
+    table.add_column(f"certified\nall {tested}", justify="right")
+    table.add_column(f"certified\n{attacked} attacked", justify="right")
+    table.add_column(f"robust\n{attacked} attacked", justify="right")
     clean = summary["clean_accuracy_attacked"]
     table.add_row("0 (clean)", f"{summary['clean_accuracy']:.2%}", f"{clean:.2%}", f"{clean:.2%}")
     columns = ("eps", "certified_accuracy", "certified_accuracy_attacked", "robust_accuracy")

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from certify import stages
 from certify.run import Run
 from certify.run_dir import RunDir
-from models.errors import CertifyError
+from models.errors import JobError
 from reports.page import render_page
 from reports.pictures import rows_to_show
 from reports.results import Results
@@ -109,10 +109,10 @@ def results_of(run_dir: RunDir) -> Results:
     """What the page is made of, from a run's artefacts alone.
 
     Raises:
-        CertifyError: If the run has no summary yet.
+        JobError: If there is no such run, or it has not ended.
     """
     if not run_dir.has("summary.json"):
-        raise CertifyError(f"run {run_dir.run} has no summary; accepted is a run that has ended")
+        raise JobError(f"no report can be made of {run_dir.path}; accepted is a run that has ended")
     pictures = run_dir.read_table("pictures.parquet").to_pylist()
     certificate = "certificate.json"
     return Results(
