@@ -23,7 +23,9 @@ app = typer.Typer(
     help="Image classifiers whose every prediction carries a proven L2 radius.",
 )
 
-JobFile = Annotated[Path, typer.Argument(metavar="JOB_FILE", help="A job file in TOML.", show_default=False)]
+JobFile = Annotated[
+    Path, typer.Argument(metavar="JOB_FILE", help="A job file in TOML.", show_default=False)
+]
 RunsFolder = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 

@@ -1,8 +1,9 @@
 """What a result was made with: versions and the kind of machine, and no more of it than that."""
 
 import importlib.metadata
-import os
 import platform
+
+from workers.cluster import usable_cpus
 
 PACKAGES = (
     "torch",
@@ -26,7 +27,7 @@ def describe_environment() -> dict[str, object]:
         "python": platform.python_version(),
         "system": platform.system(),
         "machine": platform.machine(),
-        "processors": len(os.sched_getaffinity(0)),
+        "processors": usable_cpus(),
         "packages": package_versions(),
     }
 

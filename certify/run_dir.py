@@ -126,5 +126,9 @@ class RunDir:
         """Append a line to the run's history."""
         moment = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"time": moment, "event": event, **facts}, ensure_ascii=False)
-        with self.at("events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        path = self.at("events.jsonl")
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as fault:
+            raise CertifyError(f"{path} cannot be written: {fault.strerror}") from None

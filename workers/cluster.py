@@ -54,8 +54,15 @@ def embedded_cluster(resources: ResourcesSpec) -> Iterator[None]:
 
 def all_cpus(resources: ResourcesSpec) -> int:
     """Processors of all workers together: as asked, or a fair part of this process's to each."""
-    each = resources.cpus_per_worker or max(1, len(os.sched_getaffinity(0)) // resources.workers)
+    each = resources.cpus_per_worker or max(1, usable_cpus() // resources.workers)
     return each * resources.workers
+
+
+def usable_cpus() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def warm_up(resources: ResourcesSpec) -> None:
