@@ -6,15 +6,15 @@ import math
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
-from models.errors import VerificationError
+from models.errors import ModelError, VerificationError
 from models.proof.bounds import prove
 from models.proof.certificate import certify_examples
 from models.proof.reading.reader import read_program
 from models.proof.sealed_graph import seal_graph
 from models.proof.sealing import check_outputs, check_program, run_onnx, seal
-from tests.oracles import dense_file, images, orthogonal_classifier
+from tests.oracles import dense_file, images, onnx_file, orthogonal_classifier
 
 SHAPE = (1, 4, 4)
 CONTENT = orthogonal_classifier(shape=SHAPE, width=64, classes=10)
@@ -22,6 +22,9 @@ PROGRAM = read_program(CONTENT)
 BOUNDS = prove(PROGRAM)
 INPUTS = images(500, SHAPE)
 TABLE = certify_examples(PROGRAM, BOUNDS, INPUTS)
+node = helper.make_node
+HEAD = np.random.default_rng(0).standard_normal((3, 8)).astype(np.float32)
+MARGIN = node("Gemm", ["x", "W"], ["logits"], transB=1)
 METADATA = {"input_range": "[0, 1]", "classes": "10"}
 
 
@@ -80,6 +83,61 @@ def test_a_tie_has_radius_zero_and_equal_rows_have_no_finite_rival():
     tied = dense_file([head], [np.zeros(3)], shape=(2,))
     model = seal_graph(tied, prove(read_program(tied)), slack=0.0, metadata={})
     assert run_onnx(model, np.array([[0.5, 0.2]], dtype=np.float32))["radius"][0] == 0
+
+
+def test_logits_that_overflow_have_radius_zero():
+    content = dense_file([np.full((2, 4), 3e38) * [[1], [-1]]], [None], shape=(4,), slopes=False)
+    bounds = prove(read_program(content))
+    found = run_onnx(seal_graph(content, bounds, slack=0.0, metadata={}), images(3, (4,)))
+    assert np.isinf(found["logits"]).any()
+    assert (found["radius"] == 0).all()
+
+
+@pytest.mark.parametrize("opset", [13, 17, 18, 23])
+def test_a_file_of_every_opset_is_sealed_in_its_own_words(opset):
+    content = onnx_file([MARGIN], shape=(8,), weights={"W": HEAD}, opset=opset)
+    program = read_program(content)
+    table = certify_examples(program, prove(program), images(20, (8,)))
+    found = seal(
+        content,
+        prove(program),
+        inputs=images(20, (8,)),
+        predictions=table.predictions,
+        radii=table.radii,
+        metadata={},
+    )
+    assert found.largest_shortfall <= 1e-5
+
+
+def test_a_bound_that_float32_flushes_is_kept_above_zero():
+    content = dense_file([np.array([[1e-42, 0], [0, 1e-42]])], [np.array([1, 0])], shape=(2,))
+    bounds = prove(read_program(content))
+    model = onnx.load_from_string(seal_graph(content, bounds, slack=0.0, metadata={}))
+    tables = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for name in ("L", "A", "B", "C"):
+        table = tables[f"certificate/{name}"]
+        assert ((table == 0) | (table >= np.finfo(np.float32).tiny)).all()
+        assert table[0, 1] > 0
+
+
+ROOM = {
+    "another output": ([MARGIN, node("Relu", ["x"], ["more"])], ("logits", "more"), "one, named"),
+    "another name": ([node("Gemm", ["x", "W"], ["y"], transB=1)], ("y",), "the outputs y"),
+    "a name that is taken": (
+        [node("Gemm", ["x", "W"], ["radius"], transB=1), node("Identity", ["radius"], ["logits"])],
+        ("logits",),
+        "the names radius",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ROOM)
+def test_a_file_without_room_for_the_outputs_is_refused(name):
+    nodes, outputs, message = ROOM[name]
+    content = onnx_file(nodes, shape=(8,), weights={"W": HEAD}, outputs=outputs)
+    bounds = prove(read_program(onnx_file([MARGIN], shape=(8,), weights={"W": HEAD})))
+    with pytest.raises(ModelError, match=message):
+        seal_graph(content, bounds, slack=0.0, metadata={})
 
 
 def test_two_classes_and_a_hundred(sealed):

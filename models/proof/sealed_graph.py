@@ -15,14 +15,23 @@ division.  An image outside [0, 1], a NaN and a tie have radius 0.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, checker, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
+from models.errors import ModelError
 from models.proof.bounds import Bounds
+from models.proof.reading.checks import check_structure
 from models.proof.upward import FLOAT32, up
 
+OUTPUTS = ("label", "radius", "radius_float32")
+SMALLEST = np.float32(FLOAT32.smallest)
+"""No positive bound in the file is smaller, so that none is flushed to 0."""
+STANDARD = ("", "ai.onnx")
+REDUCE_BY_OPERAND = 18
+"""From this opset on, ReduceMax and ReduceMin read their axes from an operand."""
 G = np.float32(1 - 2.0**-20)
 PREFIX = "certificate/"
 
@@ -47,15 +56,20 @@ def seal_graph(model: bytes, bounds: Bounds, *, slack: float, metadata: Mapping[
 
     Returns:
         A file that holds the same program and nothing of the place it was made in.
+
+    Raises:
+        ModelError: If the file has other outputs, or tensors of the names that are added.
     """
     sealed = onnx.load_from_string(model)
     graph = sealed.graph
+    _check_room(graph)
     source, logits = graph.input[0].name, graph.output[0].name
     batch = graph.input[0].type.tensor_type.shape.dim[0].dim_param or "batch"
-    add = _Builder(graph)
+    opset = next(entry.version for entry in sealed.opset_import if entry.domain in STANDARD)
+    add = _Builder(graph, opset=opset)
 
     label = add("ArgMax", logits, result="label", axis=1, keepdims=0)
-    best = add("ReduceMax", logits, add.integers("class_axis", [1]), keepdims=1)
+    best = add.over_classes("ReduceMax", logits, keepdims=1)
     gaps = add("Sub", best, logits)
     inside = _inside_domain(add, source, rank=len(graph.input[0].type.tensor_type.shape.dim))
     own = add("Gather", add.table("own", _own_table(bounds)), label, axis=0)
@@ -87,24 +101,51 @@ def seal_graph(model: bytes, bounds: Bounds, *, slack: float, metadata: Mapping[
         graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch]))
     del sealed.metadata_props[:]
     helper.set_model_props(sealed, dict(sorted(metadata.items())))
-    checker.check_model(sealed, full_check=True)
-    return bytes(sealed.SerializeToString(deterministic=True))
+    content = bytes(sealed.SerializeToString(deterministic=True))
+    check_structure(content, shapes=True)
+    return content
+
+
+def _check_room(graph: onnx.GraphProto) -> None:
+    """Refuse a graph whose logits are not its only output, or whose names meet those added."""
+    outputs = [value.name for value in graph.output]
+    if outputs != ["logits"]:
+        raise ModelError(
+            f"the file has the outputs {', '.join(outputs)}; accepted for sealing is one, named "
+            "'logits'"
+        )
+    taken = {tensor.name for tensor in graph.initializer}
+    taken.update(name for node in graph.node for name in (node.name, *node.output))
+    taken.update(value.name for value in graph.input)
+    met = sorted(name for name in taken if name in OUTPUTS or name.startswith(PREFIX))
+    if met:
+        raise ModelError(
+            f"the file has the names {', '.join(met)}, which sealing adds; accepted are others"
+        )
 
 
 class _Builder:
     """Appends nodes and tables to a graph under names that cannot meet the file's own."""
 
-    def __init__(self, graph: onnx.GraphProto) -> None:
+    def __init__(self, graph: onnx.GraphProto, *, opset: int) -> None:
         self._graph = graph
+        self._opset = opset
         self._made = 0
 
-    def __call__(self, kind: str, *operands: str, result: str = "", **attributes: int) -> str:
+    def __call__(self, kind: str, *operands: str, result: str = "", **attributes: Any) -> str:
         name = result or f"{PREFIX}{kind}_{self._made}"
         self._made += 1
         node_name = PREFIX + (result or name.removeprefix(PREFIX))
         node = helper.make_node(kind, list(operands), [name], name=node_name, **attributes)
         self._graph.node.append(node)
         return name
+
+    def over_classes(self, kind: str, operand: str, *, keepdims: int) -> str:
+        """ReduceMax or ReduceMin over the classes, as the file's opset writes it."""
+        if self._opset < REDUCE_BY_OPERAND:
+            return self(kind, operand, axes=[1], keepdims=keepdims)
+        axis = self.integers(f"{kind}_axis_{self._made}", [1])
+        return self(kind, operand, axis, keepdims=keepdims)
 
     def table(self, name: str, values: np.ndarray) -> str:
         """A float32 constant."""
@@ -122,12 +163,13 @@ class _Builder:
 def _radius(
     add: _Builder, by_rival: str, *, own: str, inside: str, bounds: Bounds, result: str
 ) -> None:
-    """Smallest of the rivals' radii, in [0, √d]; 0 for NaN and outside the domain."""
+    """Smallest of the rivals' radii, in [0, √d]; 0 for NaN, infinity and outside the domain."""
     zero = add.table(f"{result}_zero", np.array(0))
-    positive = add("Greater", by_rival, zero)  # false for NaN
+    largest = add.table(f"{result}_largest", np.array(np.finfo(np.float32).max))
+    finite = add("Less", by_rival, largest)  # logits that overflow have no finite gap
+    positive = add("And", add("Greater", by_rival, zero), finite)  # false for NaN
     kept = add("Add", add("Where", positive, by_rival, zero), own)
-    axis = add.integers(f"{result}_axis", [1])
-    least = add("ReduceMin", kept, axis, keepdims=0)
+    least = add.over_classes("ReduceMin", kept, keepdims=0)
     diameter = add.table(f"{result}_diameter", np.array(_diameter(bounds)))
     capped = add("Min", least, diameter)
     add("Where", inside, capped, zero, result=result)
@@ -188,4 +230,6 @@ def _diameter(bounds: Bounds) -> np.float32:
 def _float32_up(values: np.ndarray) -> np.ndarray:
     """The next float32 above a bound and its few float64 roundings."""
     inflated = np.vectorize(lambda value: up(float(value), 8) if value else 0.0)(values)
-    return np.asarray(np.nextafter(inflated.astype(np.float32), np.float32(np.inf)))
+    with np.errstate(over="ignore"):  # infinity is a legal bound
+        above = np.nextafter(inflated.astype(np.float32), np.float32(np.inf))
+    return np.asarray(np.where(inflated > 0, np.maximum(above, SMALLEST), np.float32(0)))

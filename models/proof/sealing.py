@@ -63,7 +63,7 @@ def seal(
     excess = max(
         float((outputs["radius"] - radii).max(initial=0.0)) for outputs in _both_ways(draft, inputs)
     )
-    slack = 2 * excess + 2.0**-22
+    slack = 1.5 * excess + 2.0**-23
     sealed = seal_graph(model, bounds, slack=slack, metadata=metadata)
     check_program(sealed, bounds)
     shortfalls = [
