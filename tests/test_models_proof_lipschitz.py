@@ -258,6 +258,15 @@ def test_values_that_may_overflow_have_no_float32_radius_and_say_so():
     assert "overflow" in bounds.refused_float32
 
 
+def test_a_divisor_that_float32_may_flush_has_no_float32_radius_and_says_so():
+    content = onnx_file(
+        [node("Div", ["x", "c"], ["logits"])], shape=(2,), weights={"c": np.float32([[1, 1e-40]])}
+    )
+    bounds = prove(read_program(content))
+    assert bounds.float32 is None
+    assert "subnormal divisor" in bounds.refused_float32
+
+
 def test_a_bound_that_overflows_is_refused():
     content = dense_file([3e38 * np.eye(2)] * 9, [None] * 9, shape=(2,), slopes=False)
     with pytest.raises(ModelError, match="overflows at"):

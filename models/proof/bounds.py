@@ -109,9 +109,7 @@ def prove(program: Program) -> Bounds:
     if program.head is not None:
         feature_bound = found.lipschitz_bounds[program.head.operands[0]]
     in_float32 = found.rounding(FLOAT32, cast=True)
-    refused = None
-    if in_float32.overflows:
-        refused = "float32 values may overflow for some image in [0, 1]"
+    refused = _refused_float32(found, in_float32)
     return Bounds(
         lipschitz_bound=last.lipschitz_bound,
         feature_bound=feature_bound,
@@ -133,6 +131,16 @@ def prove(program: Program) -> Bounds:
         input_size=program.input_size,
         program_sha256=program.sha256,
     )
+
+
+def _refused_float32(found: Walk, rounding: Rounding) -> str | None:
+    """Why no float32 runtime is covered; None where each one is."""
+    for step in found.steps:
+        if step.stretch.refused_float32:
+            return f"{step.operator.name}: {step.stretch.refused_float32}"
+    if rounding.overflows:
+        return "float32 values may overflow for some image in [0, 1]"
+    return None
 
 
 def _pair_bounds(program: Program, feature_bound: float) -> Pairs:

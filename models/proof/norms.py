@@ -72,7 +72,7 @@ def pair_distance_bounds(rows: Matrix) -> Float[np.ndarray, "rows rows"]:
     return distances
 
 
-def _rotated_bound(W: Matrix, V: Matrix) -> float:
+def _rotated_bound(W: Matrix, V: Float[np.ndarray, "columns columns"]) -> float:
     """σ(W) from W V and the defect of V; both sides rounded up."""
     m, n = W.shape
     product_cost, gram_cost = _product_cost(n), _product_cost(m)

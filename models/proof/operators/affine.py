@@ -9,7 +9,7 @@ from torch import Tensor
 
 from models.proof.norms import absolute_norm_bound, matrix_norm_bound
 from models.proof.operators.operator import Constant, Operator, Stretch, broadcast_norm
-from models.proof.upward import up
+from models.proof.upward import FLOAT32, up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +53,16 @@ class Scale(Operator):
     def stretch(self, shape: tuple[int, ...]) -> Stretch:
         """The largest factor."""
         magnitudes = np.abs(self.constant.array.astype(np.float64))
-        factor = up(1 / float(magnitudes.min()), 1) if self.divide else float(magnitudes.max())
+        least = float(magnitudes.min())
+        factor = up(1 / least, 1) if self.divide else float(magnitudes.max())
+        flushed = self.divide and least < FLOAT32.smallest
         return Stretch(
             method="largest factor",
             factor=factor,
             roundings=2 if self.divide else 1,
             absolute=factor,
             largest=factor,
+            refused_float32="a subnormal divisor may be read as 0" if flushed else "",
         )
 
 

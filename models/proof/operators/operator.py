@@ -37,6 +37,7 @@ class Stretch:
         absolute: factor of the operator with every coefficient made positive.
         terms: entries of the operands behind an entry of the result.
         largest: largest coefficient.
+        refused_float32: why a float32 runtime's result is not covered; empty where it is.
     """
 
     method: str
@@ -48,6 +49,7 @@ class Stretch:
     absolute: float = 1.0
     terms: int = 1
     largest: float = 1.0
+    refused_float32: str = ""
 
     def of(self, values: Sequence[float]) -> float:
         """Core of the operands' values, rounded up."""

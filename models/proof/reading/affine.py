@@ -25,7 +25,7 @@ def gemm(node: Node) -> list[Operator]:
     bias = None
     if node.input(2):
         stored = node.weight(2, "bias").array
-        if stored.shape[-1:] not in ((), (1,), (len(weight),)) or stored.size > len(weight):
+        if stored.shape not in ((), (1,), (1, 1), (len(weight),), (1, len(weight))):
             raise node.refuse(f"a bias of shape {list(stored.shape)}", "one entry to an output")
         bias = Constant(np.broadcast_to(stored.reshape(-1), (len(weight),)))
     return [Dense(**node.named(x), weight=Constant(weight), bias=bias)]

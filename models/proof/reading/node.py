@@ -10,6 +10,7 @@ from onnx import numpy_helper
 
 from models.errors import ModelError
 from models.proof.operators.operator import Constant
+from models.proof.reading.checks import first_line
 
 Constants = MutableMapping[str, np.ndarray]
 Activations = Mapping[str, tuple[int, ...]]
@@ -43,7 +44,17 @@ class Node:
         """A constant operand of integers."""
         if not self.is_constant(place):
             raise self.refuse(f"{role} that depends on the input", f"a constant {role}")
-        return tuple(int(entry) for entry in self.constants[self.input(place)].reshape(-1))
+        stored = self.constants[self.input(place)]
+        if stored.dtype != np.int64 or stored.ndim > 1:
+            raise self.refuse(f"{role} of type {stored.dtype}", "a row of int64")
+        return tuple(int(entry) for entry in stored.reshape(-1))
+
+    def axes(self) -> tuple[int, ...]:
+        """The axes that a Squeeze or an Unsqueeze is told."""
+        axes = self.integers(1, "axes")
+        if not axes:
+            raise self.refuse("no axes, which runtimes read as all of length 1", "one or more")
+        return axes
 
     def weight(self, place: int, role: str) -> Constant:
         """A constant float32 operand, all of it finite."""
@@ -73,13 +84,29 @@ class Node:
         }
 
 
+def stored_array(tensor: onnx.TensorProto, *, owner: str) -> np.ndarray:
+    """The values of a stored tensor.
+
+    Raises:
+        ModelError: If its data do not fit its shape and type.
+    """
+    if any(side < 0 for side in tensor.dims):
+        raise ModelError(f"{owner} cannot be read: its shape {list(tensor.dims)} is negative")
+    try:
+        return np.asarray(numpy_helper.to_array(tensor))
+    except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as fault:
+        raise ModelError(f"{owner} cannot be read: {first_line(fault)}") from None
+
+
 def constant_value(node: Node) -> np.ndarray:
     """The value of a Constant node."""
+    if len(node.attributes) != 1:
+        raise node.refuse(f"{len(node.attributes)} values", "one value")
     match node.attributes:
         case {"value": onnx.TensorProto() as tensor}:
             if tensor.data_location == onnx.TensorProto.EXTERNAL:
                 raise node.refuse("a value in another file", "a value inside the model")
-            return np.asarray(numpy_helper.to_array(tensor))
+            return stored_array(tensor, owner=node.name)
         case {"value_float": float(value)}:
             return np.array(value, dtype=np.float32)
         case {"value_int": int(value)}:
@@ -107,6 +134,6 @@ def folded_constant(node: Node) -> np.ndarray:
                 target = [array.shape[at] if side == 0 else side for at, side in enumerate(target)]
             return array.reshape(target)
         case "Squeeze":
-            return array.squeeze(node.integers(1, "axes"))
+            return array.squeeze(node.axes())
         case _:
-            return np.expand_dims(array, node.integers(1, "axes"))
+            return np.expand_dims(array, node.axes())

@@ -4,18 +4,26 @@ A file is refused where its function is not fixed or not one example's: see `_ch
 the nodes that the logits depend on are read, so a label or a radius beside them changes nothing.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
 import torch
 from google.protobuf.message import DecodeError
-from onnx import numpy_helper
 
 from models.errors import ModelError
 from models.proof.operators.operator import Operator
 from models.proof.program import Program
-from models.proof.reading.node import Activations, Constants
+from models.proof.reading.checks import (
+    MOST_CLASSES,
+    check_names,
+    check_opsets,
+    check_size,
+    check_structure,
+    first_line,
+)
+from models.proof.reading.node import Activations, Constants, stored_array
 from models.proof.reading.rules import KNOWN_KINDS, lower_node
 
 OPSETS = range(13, 24)
@@ -40,14 +48,16 @@ def read_program(model: bytes) -> Program:
     constants = _constants_of(graph)
     nodes = _needed_nodes(graph, output, given={name, *constants})
     _check_kinds(nodes)
+    check_structure(model, shapes=False)
     operators, shapes = _lower(nodes, constants, name, shape)
     if not operators or operators[-1].result != output:
         raise ModelError(f"the output {output!r} does not depend on the input")
-    if len(shapes[-1]) != 1 or shapes[-1][0] < 2:
+    if len(shapes[-1]) != 1 or not 2 <= shapes[-1][0] <= MOST_CLASSES:
         raise ModelError(
             f"the output {output!r} has shape {list(shapes[-1])} for one example; "
-            "accepted is one logit to a class, two classes or more"
+            f"accepted is one logit to a class, two classes or more, {MOST_CLASSES} at most"
         )
+    check_structure(model, shapes=True)
     return Program(name, shape, tuple(operators), tuple(shapes))
 
 
@@ -60,11 +70,8 @@ def _parse(content: bytes) -> onnx.ModelProto:
         raise ModelError("the file is not an ONNX model, or is cut off") from None
     if not model.graph.node:
         raise ModelError("the file holds no ONNX graph with at least one operator")
-    opset = {entry.domain: entry.version for entry in model.opset_import}.get("", 0)
-    if opset not in OPSETS:
-        raise ModelError(
-            f"the file has opset {opset}; accepted are {OPSETS.start} to {OPSETS.stop - 1}"
-        )
+    check_names(model)
+    check_opsets(model, accepted=OPSETS)
     if model.functions:
         names = ", ".join(function.name for function in model.functions)
         raise ModelError(f"the file defines functions of its own: {names}; inline them first")
@@ -85,13 +92,19 @@ def _input_of(graph: onnx.GraphProto) -> tuple[str, tuple[int, ...]]:
         raise ModelError(f"the file has the inputs {names}; accepted is exactly one")
     tensor = graph.input[0].type.tensor_type
     if tensor.elem_type != onnx.TensorProto.FLOAT:
-        kind = str(onnx.TensorProto.DataType.Name(tensor.elem_type))
+        kinds = {number: name for name, number in onnx.TensorProto.DataType.items()}
+        kind = kinds.get(tensor.elem_type, f"number {tensor.elem_type}")
         raise ModelError(f"the input has type {kind}; accepted is FLOAT (float32)")
     shape = tuple(axis.dim_value for axis in tensor.shape.dim[1:])
     if not shape or any(side < 1 for side in shape):
         raise ModelError(
             f"the input has shape {list(shape)} for one example; accepted are axes of known, "
             "positive length behind the batch"
+        )
+    if tensor.shape.dim[0].HasField("dim_value"):
+        raise ModelError(
+            f"the input's batch has the fixed length {tensor.shape.dim[0].dim_value}; accepted is "
+            "a batch of any length"
         )
     return str(graph.input[0].name), shape
 
@@ -119,10 +132,7 @@ def _constants_of(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
             raise ModelError(
                 f"weight {tensor.name} lies in another file; accepted are weights inside the model"
             )
-        try:
-            constants[tensor.name] = numpy_helper.to_array(tensor)
-        except (ValueError, TypeError) as fault:
-            raise ModelError(f"weight {tensor.name} cannot be read: {fault}") from None
+        constants[tensor.name] = stored_array(tensor, owner=f"weight {tensor.name}")
     return constants
 
 
@@ -164,26 +174,40 @@ def _lower(
     input_name: str,
     input_shape: tuple[int, ...],
 ) -> tuple[list[Operator], list[tuple[int, ...]]]:
-    """Operators and their result shapes, found by running each once on a batch of two."""
-    values: dict[str, torch.Tensor] = {input_name: torch.zeros(2, *input_shape)}
+    """Operators and their result shapes, found by following each on a batch of two, unfilled."""
+    entries = math.prod(input_shape)
+    check_size(entries)
+    values = {input_name: torch.empty(2, *input_shape, device="meta")}
     operators: list[Operator] = []
     shapes: list[tuple[int, ...]] = []
-    activations: Activations = _Shapes(values)
-    folded: Constants = constants
     for node in nodes:
-        for operator in lower_node(node, folded, activations):
+        for operator in _lower_safely(node, constants, _Shapes(values)):
             try:
                 with torch.inference_mode():
                     result = operator.run(*(values[name] for name in operator.operands))
             except (RuntimeError, IndexError) as fault:
-                reason = str(fault).splitlines()[0]
-                raise ModelError(f"{operator.name} ({operator.kind}): {reason}") from None
+                raise ModelError(
+                    f"{operator.name} ({operator.kind}): {first_line(fault)}"
+                ) from None
             if result.dim() < 2 or len(result) != 2:
                 raise ModelError(f"{operator.name} ({operator.kind}) mixes the batch")
+            entries += math.prod(result.shape[1:])
+            check_size(entries)
             values[operator.result] = result
             operators.append(operator)
             shapes.append(tuple(result.shape[1:]))
     return operators, shapes
+
+
+def _lower_safely(
+    node: onnx.NodeProto, constants: Constants, shapes: Activations
+) -> list[Operator]:
+    """Operators of a node; one whose operands or attributes make no sense is refused."""
+    try:
+        return lower_node(node, constants, shapes)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as fault:
+        name = node.name or node.output[0]
+        raise ModelError(f"{name} ({node.op_type}): {first_line(fault)}") from None
 
 
 class _Shapes(Mapping[str, tuple[int, ...]]):

@@ -19,7 +19,9 @@ def reshape(node: Node) -> list[Operator]:
             raise node.refuse(f"axis = {node.attributes['axis']}, which moves the batch", "axis 1")
         return [Move(**node.named(x), reshape=(size,))]
     if node.kind == "Reshape":
-        batch, *target = node.integers(1, "shape")
+        batch, *target = node.integers(1, "shape") or (1,)  # a shape without axes has no batch
+        if len(target) > len(shape) and 0 in target[len(shape) :]:
+            raise node.refuse(f"the target {[batch, *target]}", "a 0 where the example has an axis")
         if not node.attributes.get("allowzero", 0):
             batch = -1 if batch == 0 else batch
             full = (2, *shape)
@@ -30,7 +32,7 @@ def reshape(node: Node) -> list[Operator]:
             f"the target {[batch, *target]} for an example of shape {list(shape)}",
             "-1 or 0 for the batch and known lengths of the same size behind it",
         )
-    axes = node.integers(1, "axes")
+    axes = node.axes()
     probe = np.empty((2, *shape))
     try:
         moved = probe.squeeze(axes) if node.kind == "Squeeze" else np.expand_dims(probe, axes)
@@ -71,6 +73,8 @@ def split(node: Node) -> list[Operator]:
     x = node.activation()
     axis = _axis(node, len(node.shapes[x]) + 1)
     side, parts = node.shapes[x][axis - 1], len(node.outputs)
+    if node.attributes.get("num_outputs", parts) != parts:
+        raise node.refuse(f"{node.attributes['num_outputs']} parts", f"its {parts} outputs")
     if node.input(1):
         sizes = node.integers(1, "split")
     else:

@@ -1,0 +1,102 @@
+"""What every file must pass before and after its nodes are read, whatever its operators.
+
+Names decide what an operator reads, so a file whose names are ambiguous has no fixed function.
+The rest is the ONNX checker's: each tensor made once, inputs, outputs and attributes of each
+operator as its opset declares them, shapes and types that agree.
+"""
+
+from collections.abc import Iterator
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import checker, shape_inference
+
+from models.errors import ModelError
+
+LARGEST_PROGRAM = 2**27
+"""Entries of all tensors of one example together; 1 GiB in float64."""
+MOST_CLASSES = 2**12
+"""Every pair of classes is bounded by itself."""
+
+
+def check_names(model: onnx.ModelProto) -> None:
+    """Refuse names that are not readable text: messages and reports repeat them.
+
+    Raises:
+        ModelError: If a name holds bytes that are not UTF-8, or a control character.
+    """
+    for name in _names(model):
+        if not isinstance(name, str) or not name.isprintable():
+            raise ModelError(f"the file holds the name {name!a}; accepted are printable characters")
+
+
+def check_structure(content: bytes, *, shapes: bool) -> None:
+    """Refuse what the ONNX checker refuses.
+
+    Args:
+        content: the file.
+        shapes: whether shapes and types are followed through the graph, too.
+
+    Raises:
+        ModelError: With the first line of what it found.
+    """
+    try:
+        checker.check_model(content, full_check=shapes)
+    except (
+        checker.ValidationError,
+        shape_inference.InferenceError,
+        DecodeError,
+        ArithmeticError,
+        LookupError,
+        MemoryError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as fault:
+        raise ModelError(f"the file is not valid ONNX: {first_line(fault)}") from None
+
+
+def check_opsets(model: onnx.ModelProto, *, accepted: range) -> None:
+    """Refuse all but one declared version of the standard operators.
+
+    Raises:
+        ModelError: If the opset is another one, or is declared twice.
+    """
+    found = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
+    if len(found) != 1 or found[0] not in accepted:
+        versions = " and ".join(str(version) for version in found) or "none"
+        raise ModelError(
+            f"the file has opset {versions}; accepted is one from {accepted.start} to "
+            f"{accepted.stop - 1}"
+        )
+
+
+def check_size(entries: int) -> None:
+    """Refuse programs whose tensors would not fit into memory.
+
+    Raises:
+        ModelError: If they hold more entries than `LARGEST_PROGRAM`.
+    """
+    if entries > LARGEST_PROGRAM:
+        raise ModelError(
+            f"the tensors of one example hold {entries} entries or more; accepted are at most "
+            f"{LARGEST_PROGRAM}"
+        )
+
+
+def first_line(fault: Exception) -> str:
+    """What a library says of a fault, in one printable line."""
+    line = next(iter(str(fault).splitlines()), "") or type(fault).__name__
+    return "".join(letter if letter.isprintable() else "?" for letter in line)
+
+
+def _names(model: onnx.ModelProto) -> Iterator[str | bytes]:
+    """Everything in a file that a message may repeat."""
+    graph = model.graph
+    for entry in model.opset_import:
+        yield entry.domain
+    for named in (*graph.input, *graph.output, *graph.initializer, *model.functions):
+        yield named.name
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (entry.name for entry in node.attribute)
