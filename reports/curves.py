@@ -191,7 +191,7 @@ def _estimates(metrics: dict[str, Any]) -> Sequence[float]:
     return []
 
 
-def _line(axes: Axes, points: Sequence[tuple[float, float]], *, color: str) -> None:
+def _line(axes: Axes, points: Sequence[tuple[int, float]], *, color: str) -> None:
     x, y = zip(*points, strict=True)
     axes.plot(x, y, color=color, linewidth=1.8, marker="o" if len(points) < 3 else "", ms=5)
 

@@ -89,7 +89,9 @@ def test_the_same_seed_gives_the_same_images_and_leaves_the_world_as_it_was():
 
 def test_an_example_that_is_wrong_already_stays_as_it_is():
     program, _, inputs, found = classifier(5)
-    attacked = attack_examples(program, inputs[:2], (found.predictions[:2] + 1) % 5, eps=1, seed=0)
+    attacked = attack_examples(
+        program, inputs[:2], (found.predictions[:2] + 1) % 5, eps=1.0, seed=0
+    )
     assert (attacked == inputs[:2]).all()
 
 

@@ -62,7 +62,7 @@ def test_a_budget_in_pixels():
 
 
 def test_durations_lists_and_numbers():
-    assert [duration(each) for each in (0.04, 9.94, 59.4, 71.3, 7265)] == [
+    assert [duration(each) for each in (0.04, 9.94, 59.4, 71.3, 7265.0)] == [
         "<\N{NO-BREAK SPACE}0.1 s",
         "9.9 s",
         "59 s",
