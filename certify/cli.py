@@ -55,7 +55,7 @@ def submit(
 
     signal.signal(signal.SIGTERM, _as_interrupt)
     try:
-        summary, run_dir = run_here(job, job_file.parent, runs=runs, run=run or _new_id(job.name))
+        summary, run_dir = run_here(job, job_file, runs=runs, run=run or _new_id(job.name))
     except KeyboardInterrupt:
         raise IncompleteRunError("interrupted; the run's id and --run continue it") from None
     from certify.outcome import print_outcome

@@ -1,8 +1,8 @@
 """Progress for whoever waits: bars on a terminal, a line now and then elsewhere."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from rich.console import Console
@@ -19,6 +19,8 @@ from rich.progress import (
 
 QUIET_SECONDS = 30.0
 """Seconds between two lines of one stage, where there is no terminal."""
+RECORD_SECONDS = 1.0
+"""Seconds between two records of how far a stage is."""
 
 
 @dataclass
@@ -29,15 +31,20 @@ class StageProgress:
     total: int
     unit: str
     console: Console
+    record: Callable[[int], None]
     bars: Progress | None = None
     task: TaskID | None = None
     done: int = 0
     started: float = field(default_factory=time.monotonic)
     spoke: float = field(default_factory=time.monotonic)
+    recorded: float = -RECORD_SECONDS
 
     def advance(self, count: int = 1, *, note: str = "") -> None:
         """Say that `count` more units are done."""
         self.done += count
+        if time.monotonic() - self.recorded >= RECORD_SECONDS:
+            self.recorded = time.monotonic()
+            self.record(self.done)
         if self.bars is not None and self.task is not None:
             self.bars.update(self.task, completed=self.done, note=note)
         elif time.monotonic() - self.spoke >= QUIET_SECONDS:
@@ -60,33 +67,39 @@ class Reporter:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
-    def stage(self, name: str, *, total: int, unit: str) -> Iterator[StageProgress]:
+    def stage(
+        self, name: str, *, total: int, unit: str, record: Callable[[int], None]
+    ) -> Iterator[StageProgress]:
         """Follow a stage from its start to its end.
 
         Args:
             name: of the stage.
             total: units of work in it.
             unit: what is counted, in the plural.
+            record: told how many are done, about once a second.
         """
         started = time.monotonic()
-        if self.console.is_terminal:
-            with Progress(
-                SpinnerColumn(),
-                TextColumn("{task.description:<8}"),
-                BarColumn(bar_width=30),
-                MofNCompleteColumn(),
-                TextColumn(unit),
-                TimeElapsedColumn(),
-                TextColumn("ETA"),
-                TimeRemainingColumn(),
-                TextColumn("[dim]{task.fields[note]}"),
-                console=self.console,
-                transient=True,
-            ) as bars:
-                task = bars.add_task(name, total=total, note="")
-                progress = StageProgress(name, total, unit, self.console, bars, task)
+        bars = self._bars(unit) if self.console.is_terminal else None
+        task = None if bars is None else bars.add_task(name, total=total, note="")
+        progress = StageProgress(name, total, unit, self.console, record, bars, task)
+        with bars or nullcontext():
+            try:
                 yield progress
-        else:
-            progress = StageProgress(name, total, unit, self.console)
-            yield progress
+            finally:
+                record(progress.done)
         self.say(f"{name:<8} {time.monotonic() - started:6.1f} s   {progress.done} {unit}")
+
+    def _bars(self, unit: str) -> Progress:
+        return Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description:<8}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn(unit),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[note]}"),
+            console=self.console,
+            transient=True,
+        )

@@ -25,8 +25,11 @@ class Run:
     dir: RunDir
     reporter: Reporter
 
-    def open(self) -> None:
+    def open(self, job_file: bytes) -> None:
         """Write what a run begins with, or make sure that its folder belongs to this job and data.
+
+        Args:
+            job_file: the job as the user wrote it, kept beside the resolved one.
 
         Raises:
             JobError: If the folder holds another job, or the data has changed since.
@@ -39,11 +42,17 @@ class Run:
             check_same_job(self.dir, self.job)
             if self.dir.read_json("data.json") != data:
                 raise JobError(f"the data of run {self.dir.run} has changed since it began")
+        self.dir.write("job.toml", job_file)
         self.dir.write("job.json", self.job.to_json())
 
     def follow(self, stage: str, *, total: int, unit: str) -> AbstractContextManager[StageProgress]:
-        """A bar or a line for a stage."""
-        return self.reporter.stage(stage, total=total, unit=unit)
+        """A bar or a line for a stage, and a record of it in `state.json`."""
+
+        def record(done: int) -> None:
+            progress = {"done": done, "total": total, "unit": unit}
+            self.note("RUNNING", stage=stage, progress=progress)
+
+        return self.reporter.stage(stage, total=total, unit=unit, record=record)
 
     @contextmanager
     def recorded(self, stage: str) -> Iterator[None]:
@@ -67,18 +76,20 @@ class Run:
         return found
 
     def note(self, status: str, **facts: Any) -> None:
-        """Write where the run stands: Ray's status words, stage, verdict, reason."""
+        """Write where the run stands: Ray's status words, stage, progress, verdict, reason."""
         state = {
             "run": self.dir.run,
             "name": self.job.name,
             "status": status,
             "stage": None,
+            "progress": None,
             "verdict": None,
             "reason": None,
             "process": os.getpid(),
         }
-        if self.dir.has("state.json"):
-            state["stage"] = self.dir.read_json("state.json")["stage"]
+        if self.dir.has("state.json") and "stage" not in facts:  # how far it was when it ended
+            before = self.dir.read_json("state.json")
+            state |= {key: before.get(key) for key in ("stage", "progress")}
         self.dir.write_json("state.json", state | facts)
 
     @contextmanager

@@ -14,12 +14,14 @@ from workers.data import load_data
 from workers.training import lesson, rehearse
 
 
-def run_here(job: JobSpec, folder: Path, *, runs: Path, run: str) -> tuple[dict[str, Any], RunDir]:
+def run_here(
+    job: JobSpec, job_file: Path, *, runs: Path, run: str
+) -> tuple[dict[str, Any], RunDir]:
     """Run a job to its report on this machine.
 
     Args:
         job: what is asked for.
-        folder: where relative paths of the job begin.
+        job_file: where it was read from; relative paths of the job begin beside it.
         runs: folder that holds the runs.
         run: id; a run that exists is continued.
 
@@ -34,11 +36,11 @@ def run_here(job: JobSpec, folder: Path, *, runs: Path, run: str) -> tuple[dict[
     reporter = Reporter()
     run_dir = RunDir(runs, run)
     check_same_job(run_dir, job)
-    dataset = load_data(job.data, seed=job.seed, folder=folder)
+    dataset = load_data(job.data, seed=job.seed, folder=job_file.parent)
     run_dir.create()
     with run_dir.locked():
         opened = Run(job, dataset, run_dir, reporter)
-        opened.open()
+        opened.open(job_file.read_bytes())
         reporter.say(f"run {run}; stop it with Ctrl-C, continue it with --run {run}")
         started = time.monotonic()
         handler = signal.getsignal(signal.SIGTERM)

@@ -29,7 +29,7 @@ architecture = "mlp"
 widths = [16, 16]
 [train]
 epochs = 6
-batch_size = 32
+batch_size = 8
 [certify]
 eps = [0.1, "1/4"]
 shard_size = 16
@@ -128,7 +128,7 @@ def assert_same(folder, run_id):
 def test_a_run_ends_with_every_artefact_and_an_honest_summary(folder, undisturbed):
     expected = {
         "attacks.parquet", "bounds.json", "certificate.json", "certificates.parquet", "data.json",
-        "environment.json", "events.jsonl", "job.json", "model.onnx", "network.onnx",
+        "environment.json", "events.jsonl", "job.json", "job.toml", "model.onnx", "network.onnx",
         "pictures.parquet", "report.html", "seconds.json", "soundness.json", "state.json",
         "summary.json", "train",
     }  # fmt: skip
@@ -145,6 +145,7 @@ def test_a_run_ends_with_every_artefact_and_an_honest_summary(folder, undisturbe
     assert set(undisturbed["seconds"]) >= {"train", "export", "prove", "certify", "attack", "seal"}
     state = json.loads(artefact(folder, "undisturbed", "state.json").read_text())
     assert (state["status"], state["verdict"]) == ("SUCCEEDED", "passed")
+    assert artefact(folder, "undisturbed", "job.toml").read_text() == JOB
 
 
 def test_the_sealed_file_gives_the_radii_of_the_table_in_plain_onnx_runtime(folder, undisturbed):
@@ -182,6 +183,7 @@ def test_ctrl_c_in_the_attack_and_the_same_command_again(folder, undisturbed):
         "attack",
         "incomplete",
     )
+    assert 0 < state["progress"]["done"] < state["progress"]["total"] == 48
     written = first[0].stat().st_mtime_ns
     process = start(folder, "submit", "job.toml", "--run", "stopped")
     wait_for(lambda: len(list(shards.glob("*.parquet"))) > len(first) or process.poll() is not None)
