@@ -15,9 +15,10 @@ def onnx_file(
     outputs: Sequence[str] = ("logits",),
     opset: int = 20,
     input_type: int = TensorProto.FLOAT,
+    output_type: int = TensorProto.FLOAT,
 ) -> bytes:
     """An ONNX file of some nodes on the input `x`, batch first."""
-    logits = [helper.make_tensor_value_info(o, TensorProto.FLOAT, ["batch", None]) for o in outputs]
+    logits = [helper.make_tensor_value_info(o, output_type, ["batch", None]) for o in outputs]
     graph = helper.make_graph(
         list(nodes),
         "case",

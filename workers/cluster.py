@@ -16,6 +16,8 @@ from pathlib import Path
 from models.errors import ClusterError
 from models.spec import ResourcesSpec
 
+IDLE_MS = str(3_600_000)
+"""A worker that has loaded its packages waits this long: a new one needs seconds to load them."""
 WARM_IMPORTS = ("models.proof.certificate", "models.attacks.autoattack")
 
 
@@ -89,6 +91,7 @@ def _require_token(private: Path) -> None:
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", IDLE_MS)
 
 
 def _stay_on_loopback() -> None:

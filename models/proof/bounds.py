@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from models.proof.lipschitz import Growth, Rounding, Walk, float64_rounding, walk
+from models.proof.growth import Growth
+from models.proof.lipschitz import Rounding, Walk, float64_rounding, walk
 from models.proof.norms import pair_distance_bounds
 from models.proof.operators.affine import Dense
 from models.proof.program import Program
@@ -119,8 +120,8 @@ def prove(program: Program) -> Bounds:
         refused_float32=refused,
         operators=tuple(
             {
-                "name": step.operator.name,
-                "operator": step.operator.kind,
+                "name": step.name,
+                "operator": step.kind,
                 "shape": "×".join(str(side) for side in step.shape),
                 "method": step.stretch.method,
                 "factor": step.stretch.factor,
@@ -135,9 +136,12 @@ def prove(program: Program) -> Bounds:
 
 def _refused_float32(found: Walk, rounding: Rounding) -> str | None:
     """Why no float32 runtime is covered; None where each one is."""
+    rounded = [kind for kind in found.program.ending if kind != "ArgMax"]
+    if rounded:
+        return f"{rounded[0]} behind the logits may round two classes to a tie"
     for step in found.steps:
         if step.stretch.refused_float32:
-            return f"{step.operator.name}: {step.stretch.refused_float32}"
+            return f"{step.name}: {step.stretch.refused_float32}"
     if rounding.overflows:
         return "float32 values may overflow for some image in [0, 1]"
     return None
@@ -161,7 +165,7 @@ def _gap_error(found: Walk, rounding: Rounding, precision: Precision) -> GapErro
     head = found.program.head
     classes = found.program.classes
     if head is None:
-        error = rounding.errors[found.steps[-1].operator.result].times(up(math.sqrt(2), 1))
+        error = rounding.errors[found.steps[-1].result].times(up(math.sqrt(2), 1))
         return GapError(np.full((classes,) * 2, error.a), np.full((classes,) * 2, error.b))
     features = head.operands[0]
     error, norm = rounding.errors[features], rounding.norms[features]

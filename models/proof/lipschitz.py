@@ -14,45 +14,40 @@ graph proves the walk.  v and D are kept as pairs a + b s.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from models.errors import ModelError
-from models.proof.operators.operator import Operator, Stretch
+from models.proof.growth import Growth
+from models.proof.operators.operator import Stretch
+from models.proof.patterns.catalogue import RECOGNISERS
+from models.proof.patterns.group import find_groups, hidden_results
 from models.proof.program import Program
-from models.proof.upward import FLOAT64, Precision, up, up_product, up_sum
+from models.proof.upward import FLOAT64, Precision, up, up_product
 
 RANGE = 2.0**126
 """Float32 values below it cannot overflow."""
 
 
 @dataclass(frozen=True)
-class Growth:
-    """a + b s, for norms and errors of computed tensors."""
-
-    a: float
-    b: float
-
-    def at(self, s: float) -> float:
-        """The value, rounded up."""
-        return up(self.a + self.b * s, 2)
-
-    def plus(self, *others: "Growth") -> "Growth":
-        """Sum, rounded up."""
-        terms = (self, *others)
-        return Growth(up_sum(term.a for term in terms), up_sum(term.b for term in terms))
-
-    def times(self, factor: float) -> "Growth":
-        """Product with a non-negative factor, rounded up."""
-        return Growth(up_product(self.a, factor), up_product(self.b, factor))
-
-
-@dataclass(frozen=True)
 class Step:
-    """An operator, its stretch, and the Lipschitz bound of its result relative to the input."""
+    """An operator or a group, its stretch, and the Lipschitz bound of its result.
 
-    operator: Operator
+    Attributes:
+        name: of the operator; of a group, its last one's.
+        kind: operator of the file, or kind of the group.
+        operands: tensors that it reads.
+        result: tensor that it makes.
+        shape: of the result, for one example.
+        stretch: what it does to distances.
+        lipschitz_bound: of the result, relative to the input.
+    """
+
+    name: str
+    kind: str
+    operands: tuple[str, ...]
+    result: str
     shape: tuple[int, ...]
     stretch: Stretch
     lipschitz_bound: float
@@ -77,7 +72,7 @@ class Walk:
     @cached_property
     def lipschitz_bounds(self) -> dict[str, float]:
         """ℓ of every tensor, by name."""
-        bounds = {step.operator.result: step.lipschitz_bound for step in self.steps}
+        bounds = {step.result: step.lipschitz_bound for step in self.steps}
         return {self.program.input_name: 1.0} | bounds
 
     def rounding(self, precision: Precision, *, cast: bool) -> Rounding:
@@ -91,21 +86,36 @@ class Walk:
         error = Growth(0.0, 0.0)
         if cast:
             error = Growth(up(math.sqrt(size) * precision.smallest, 2), precision.unit)
-        norms = {self.program.input_name: Growth(0.0, 1.0)}
-        errors = {self.program.input_name: error}
-        farthest, overflows = 2 * math.sqrt(size), False
-        for step in self.steps:
-            stretch, operands = step.stretch, step.operator.operands
-            norm = _through(stretch, [norms[name] for name in operands])
-            reach = [norms[name].plus(errors[name]) for name in operands]
-            own = rounding_of(stretch, reach, precision=precision, entries=math.prod(step.shape))
-            norms[step.operator.result] = norm.plus(Growth(stretch.offset, 0.0))
-            errors[step.operator.result] = _through(
-                stretch, [errors[name] for name in operands]
-            ).plus(own)
-            peak = _core(stretch, reach).times(stretch.absolute).plus(Growth(stretch.offset, 0.0))
-            overflows |= not peak.at(farthest) < RANGE
+        start = self.program.input_name
+        norms, errors = {start: Growth(0.0, 1.0)}, {start: error}
+        overflows = follow(self.steps, norms, errors, precision=precision, input_size=size)
         return Rounding(norms, errors, overflows)
+
+
+def follow(
+    steps: Sequence[Step],
+    norms: dict[str, Growth],
+    errors: dict[str, Growth],
+    *,
+    precision: Precision,
+    input_size: int,
+) -> bool:
+    """Add norm and error of every step's result to `norms` and `errors`.
+
+    Returns:
+        Whether a value may overflow, for an input within 2√d of 0.
+    """
+    farthest, overflows = 2 * math.sqrt(input_size), False
+    for step in steps:
+        stretch, operands = step.stretch, step.operands
+        reach = [norms[name].plus(errors[name]) for name in operands]
+        own = stretch.lost(reach, precision=precision, entries=math.prod(step.shape))
+        norm = stretch.through([norms[name] for name in operands])
+        norms[step.result] = norm.plus(Growth(stretch.offset, 0.0))
+        errors[step.result] = stretch.through([errors[name] for name in operands]).plus(own)
+        overflows |= not stretch.peak(reach).at(farthest) < RANGE
+        overflows |= not all(operand.at(farthest) < stretch.longest for operand in reach)
+    return overflows
 
 
 def walk(program: Program) -> Walk:
@@ -114,50 +124,25 @@ def walk(program: Program) -> Walk:
     Raises:
         ModelError: If a bound overflows, so that nothing could be certified with it.
     """
+    wiring = program.wiring
+    groups = find_groups(wiring, RECOGNISERS)
+    hidden = hidden_results(wiring, groups)
     bounds = {program.input_name: 1.0}
     steps = []
-    for operator, shape in zip(program.operators, program.shapes, strict=True):
-        stretch = operator.stretch(shape)
-        reach = stretch.of([bounds[name] for name in operator.operands])
-        bound = up_product(stretch.factor, reach)
+    for operator in program.operators:
+        if operator.result in hidden:
+            continue
+        group = groups.get(operator.result)
+        kind = operator.kind if group is None else group.kind
+        operands = operator.operands if group is None else (group.source,)
+        shape = wiring.shapes[operator.result]
+        stretch = operator.stretch(shape) if group is None else group.stretch
+        bound = up_product(stretch.factor, stretch.of([bounds[name] for name in operands]))
         if not math.isfinite(bound):
             raise ModelError(f"the Lipschitz bound overflows at {operator.name} ({operator.kind})")
         bounds[operator.result] = bound
-        steps.append(Step(operator, shape, stretch, bound))
+        steps.append(Step(operator.name, kind, operands, operator.result, shape, stretch, bound))
     return Walk(program, tuple(steps))
-
-
-def rounding_of(
-    stretch: Stretch, reach: Sequence[Growth], *, precision: Precision, entries: int
-) -> Growth:
-    """What one operator rounds: γ_r (absolute · core(ρ) + offset), and underflow.
-
-    Args:
-        stretch: the operator's row.
-        reach: ρ, the norms of the computed operands.
-        precision: the format computed in.
-        entries: entries of the result.
-    """
-    if stretch.exact:
-        return Growth(0.0, 0.0)
-    rho = _core(stretch, reach)
-    lost = Growth(0.0, 0.0)
-    if stretch.roundings:
-        offset = Growth(stretch.offset, 0.0)
-        lost = rho.times(stretch.absolute).plus(offset).times(precision.gamma(stretch.roundings))
-    flushed = up(8 * stretch.terms * math.sqrt(entries) * precision.smallest, 4)
-    return lost.plus(rho.plus(Growth(up_sum((1.0, stretch.largest)), 0.0)).times(flushed))
-
-
-def _through(stretch: Stretch, values: Sequence[Growth]) -> Growth:
-    """The operator's rule f, a and b apart."""
-    return _core(stretch, values).times(stretch.factor)
-
-
-def _core(stretch: Stretch, values: Sequence[Growth]) -> Growth:
-    """Core of the operands' values, a and b apart."""
-    core: Callable[[Sequence[float]], float] = stretch.of
-    return Growth(core([value.a for value in values]), core([value.b for value in values]))
 
 
 def float64_rounding(found: Walk) -> Rounding:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from models.proof.operators.affine import Dense
 from models.proof.operators.operator import Constant, Operator
+from models.proof.patterns.group import Wiring
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,14 @@ class Program:
         input_shape: of one example.
         operators: all that the logits depend on.
         shapes: result shape of each operator, for one example.
+        ending: what the file does to the logits, such as Softmax; the largest stays the largest.
     """
 
     input_name: str
     input_shape: tuple[int, ...]
     operators: tuple[Operator, ...]
     shapes: tuple[tuple[int, ...], ...]
+    ending: tuple[str, ...] = ()
 
     @property
     def classes(self) -> int:
@@ -57,6 +60,13 @@ class Program:
             operands = (values[name] for name in operator.operands)
             values[operator.result] = operator.run(*operands)
         return values[self.operators[-1].result]
+
+    @cached_property
+    def wiring(self) -> Wiring:
+        """Who makes and who reads each tensor."""
+        results = [operator.result for operator in self.operators]
+        shapes = dict(zip(results, self.shapes, strict=True))
+        return Wiring(self.input_name, self.operators, {self.input_name: self.input_shape} | shapes)
 
     @cached_property
     def sha256(self) -> str:

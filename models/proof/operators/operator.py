@@ -6,12 +6,12 @@ moves by at most factor · core(ℓ₁, ℓ₂ …), where core is one operand, 
 summed squares.
 
 Rounding is charged as γ_r (absolute · core(ρ) + offset), ρ the operands' norms, plus what gradual
-or flushed underflow can add.
+or flushed underflow can add.  An operator that rounds in another way has a `Stretch` of its own.
 """
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.proof.upward import norm_bound, up, up_hypot, up_sum
+from models.proof.growth import NOTHING, Growth
+from models.proof.upward import Precision, norm_bound, up, up_hypot, up_sum
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Stretch:
 
     Attributes:
         method: how the factor was proved, for a reader.
-        factor: largest stretch per unit of core.
+        factor: largest stretch per unit of core; infinite where there is none.
         core: how several operands count together.
         offset: norm of the result at zero operands.
         exact: nothing is rounded, not even subnormals.
@@ -37,6 +38,7 @@ class Stretch:
         absolute: factor of the operator with every coefficient made positive.
         terms: entries of the operands behind an entry of the result.
         largest: largest coefficient.
+        longest: norm that a computed operand must stay below so that nothing overflows.
         refused_float32: why a float32 runtime's result is not covered; empty where it is.
     """
 
@@ -49,6 +51,7 @@ class Stretch:
     absolute: float = 1.0
     terms: int = 1
     largest: float = 1.0
+    longest: float = math.inf
     refused_float32: str = ""
 
     def of(self, values: Sequence[float]) -> float:
@@ -60,6 +63,38 @@ class Stretch:
                 return up_sum(values)
             case "root of squares":
                 return up_hypot(values)
+
+    def through(self, values: Sequence[Growth]) -> Growth:
+        """What the operator makes of distances, norms or errors of its operands."""
+        return self.together(values).times(self.factor)
+
+    def together(self, values: Sequence[Growth]) -> Growth:
+        """Core of the operands' values, a and b apart."""
+        core: Callable[[Sequence[float]], float] = self.of
+        return Growth(core([value.a for value in values]), core([value.b for value in values]))
+
+    def lost(self, reach: Sequence[Growth], *, precision: Precision, entries: int) -> Growth:
+        """What the operator itself rounds: γ_r (absolute · core(ρ) + offset), and underflow.
+
+        Args:
+            reach: ρ, the norms of the computed operands.
+            precision: the format computed in.
+            entries: entries of the result.
+        """
+        if self.exact:
+            return NOTHING
+        rho = self.together(reach)
+        rounded = NOTHING
+        if self.roundings:
+            full = rho.times(self.absolute).plus(Growth(self.offset, 0.0))
+            rounded = full.times(precision.gamma(self.roundings))
+        flushed = up(8 * self.terms * math.sqrt(entries) * precision.smallest, 4)
+        ones = Growth(up_sum((1.0, self.largest)), 0.0)
+        return rounded.plus(rho.plus(ones).times(flushed))
+
+    def peak(self, reach: Sequence[Growth]) -> Growth:
+        """What no number behind an entry of the computed result can exceed."""
+        return self.together(reach).times(self.absolute).plus(Growth(self.offset, 0.0))
 
 
 class Constant:

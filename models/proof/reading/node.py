@@ -12,6 +12,9 @@ from models.errors import ModelError
 from models.proof.operators.operator import Constant
 from models.proof.reading.checks import first_line
 
+BATCH = 2**61 - 1
+"""Stands for the length of the batch in shape arithmetic; no number in a file may be it."""
+
 Constants = MutableMapping[str, np.ndarray]
 Activations = Mapping[str, tuple[int, ...]]
 
@@ -93,47 +96,9 @@ def stored_array(tensor: onnx.TensorProto, *, owner: str) -> np.ndarray:
     if any(side < 0 for side in tensor.dims):
         raise ModelError(f"{owner} cannot be read: its shape {list(tensor.dims)} is negative")
     try:
-        return np.asarray(numpy_helper.to_array(tensor))
+        array = np.asarray(numpy_helper.to_array(tensor))
     except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as fault:
         raise ModelError(f"{owner} cannot be read: {first_line(fault)}") from None
-
-
-def constant_value(node: Node) -> np.ndarray:
-    """The value of a Constant node."""
-    if len(node.attributes) != 1:
-        raise node.refuse(f"{len(node.attributes)} values", "one value")
-    match node.attributes:
-        case {"value": onnx.TensorProto() as tensor}:
-            if tensor.data_location == onnx.TensorProto.EXTERNAL:
-                raise node.refuse("a value in another file", "a value inside the model")
-            return stored_array(tensor, owner=node.name)
-        case {"value_float": float(value)}:
-            return np.array(value, dtype=np.float32)
-        case {"value_int": int(value)}:
-            return np.array(value, dtype=np.int64)
-        case {"value_ints": value}:
-            return np.array(value, dtype=np.int64)
-        case {"value_floats": value}:
-            return np.array(value, dtype=np.float32)
-    raise node.refuse("a constant of another kind", "a dense tensor")
-
-
-def folded_constant(node: Node) -> np.ndarray:
-    """A constant that is only moved; arithmetic between constants is refused."""
-    if node.kind not in ("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze"):
-        raise node.refuse("arithmetic between constants", "weights stored as they are used")
-    array = node.constants[node.inputs[0]]
-    match node.kind:
-        case "Identity":
-            return array
-        case "Transpose":
-            return array.transpose(node.attributes.get("perm"))
-        case "Reshape":
-            target = list(node.integers(1, "shape"))
-            if not node.attributes.get("allowzero", 0):
-                target = [array.shape[at] if side == 0 else side for at, side in enumerate(target)]
-            return array.reshape(target)
-        case "Squeeze":
-            return array.squeeze(node.axes())
-        case _:
-            return np.expand_dims(array, node.axes())
+    if array.dtype.kind == "i" and (array == BATCH).any():
+        raise ModelError(f"{owner} holds {BATCH}; accepted are smaller whole numbers")
+    return array

@@ -23,6 +23,7 @@ from models.proof.reading.checks import (
     check_structure,
     first_line,
 )
+from models.proof.reading.ending import check_ending, without_ending
 from models.proof.reading.node import Activations, Constants, stored_array
 from models.proof.reading.rules import KNOWN_KINDS, lower_node
 
@@ -37,14 +38,15 @@ def read_program(model: bytes) -> Program:
         model: the file's bytes; weights inside it.
 
     Returns:
-        The operators in order.  With several outputs, those behind the one named `logits`.
+        The operators in order.  With several outputs, those behind the one named `logits`; of a
+        file that ends in Softmax, LogSoftmax or ArgMax, those behind what it reads.
 
     Raises:
         ModelError: If the file is damaged, its function is not fixed, or an operator has no rule.
     """
     graph = _parse(model).graph
     name, shape = _input_of(graph)
-    output = _output_of(graph)
+    output, ending = without_ending(graph, _output_of(graph))
     constants = _constants_of(graph)
     nodes = _needed_nodes(graph, output, given={name, *constants})
     _check_kinds(nodes)
@@ -58,7 +60,8 @@ def read_program(model: bytes) -> Program:
             f"accepted is one logit to a class, two classes or more, {MOST_CLASSES} at most"
         )
     check_structure(model, shapes=True)
-    return Program(name, shape, tuple(operators), tuple(shapes))
+    kinds = check_ending(ending, shapes[-1])
+    return Program(name, shape, tuple(operators), tuple(shapes), kinds)
 
 
 def _parse(content: bytes) -> onnx.ModelProto:

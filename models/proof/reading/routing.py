@@ -6,7 +6,7 @@ import numpy as np
 
 from models.proof.operators.operator import Operator
 from models.proof.operators.routing import Concatenation, Move, Sum
-from models.proof.reading.node import Node
+from models.proof.reading.node import BATCH, Node
 
 
 def reshape(node: Node) -> list[Operator]:
@@ -23,10 +23,13 @@ def reshape(node: Node) -> list[Operator]:
         if len(target) > len(shape) and 0 in target[len(shape) :]:
             raise node.refuse(f"the target {[batch, *target]}", "a 0 where the example has an axis")
         if not node.attributes.get("allowzero", 0):
-            batch = -1 if batch == 0 else batch
+            batch = BATCH if batch == 0 else batch
             full = (2, *shape)
             target = [full[at] if side == 0 else side for at, side in enumerate(target, start=1)]
-        if batch == -1 and all(side > 0 for side in target) and math.prod(target) == size:
+        if batch == BATCH and target.count(-1) == 1:
+            rest = -math.prod(target)
+            target[target.index(-1)] = size // rest if rest > 0 else 0
+        if batch in (BATCH, -1) and all(side > 0 for side in target) and math.prod(target) == size:
             return [Move(**node.named(x), reshape=tuple(target))]
         raise node.refuse(
             f"the target {[batch, *target]} for an example of shape {list(shape)}",

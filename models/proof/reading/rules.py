@@ -7,13 +7,13 @@ from onnx import helper
 
 from models.proof.operators.operator import Operator
 from models.proof.reading import affine, routing
-from models.proof.reading.node import (
-    Activations,
-    Constants,
-    Node,
+from models.proof.reading.folding import (
+    SHAPE_KINDS,
     constant_value,
     folded_constant,
+    shape_of,
 )
+from models.proof.reading.node import Activations, Constants, Node
 
 
 def lower_node(proto: onnx.NodeProto, constants: Constants, shapes: Activations) -> list[Operator]:
@@ -30,9 +30,14 @@ def lower_node(proto: onnx.NodeProto, constants: Constants, shapes: Activations)
     if node.kind == "Constant":
         constants[node.outputs[0]] = constant_value(node)
         return []
+    if node.kind == "Shape" and not node.is_constant(0):
+        constants[node.outputs[0]] = shape_of(node)
+        return []
     if all(name in constants for name in node.inputs if name):
         constants[node.outputs[0]] = folded_constant(node)
         return []
+    if node.kind not in _LOWER:
+        raise node.refuse("an operand that depends on the input", "shapes and whole numbers alone")
     return _LOWER[node.kind](node)
 
 
@@ -60,4 +65,4 @@ _LOWER: dict[str, Callable[[Node], list[Operator]]] = {
     "Split": routing.split,
 }
 
-KNOWN_KINDS = frozenset(_LOWER) | {"Constant"}
+KNOWN_KINDS = frozenset(_LOWER) | SHAPE_KINDS

@@ -1,0 +1,1 @@
+"""Groups of operators that are one function, each with a theorem better than its parts' rules."""

@@ -1,0 +1,5 @@
+"""The kinds of groups that are known, in the order in which they are tried."""
+
+from models.proof.patterns.group import Recogniser
+
+RECOGNISERS: tuple[Recogniser, ...] = ()
