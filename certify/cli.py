@@ -1,11 +1,9 @@
 """The commands: parse, call one function, print.  Words go to stderr, results to stdout."""
 
 import secrets
-import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -51,9 +49,10 @@ def submit(
     if dry_run:
         _rehearse(job, job_file)
         return
+    from certify.interruption import listen
     from certify.submission import run_here
 
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    listen()
     try:
         summary, run_dir = run_here(job, job_file, runs=runs, run=run or _new_id(job.name))
     except KeyboardInterrupt:
@@ -128,7 +127,3 @@ def _new_id(name: str) -> str:
     """An id that no other run has, in the order of time."""
     moment = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     return f"{name}-{moment}-{secrets.token_hex(2)}"
-
-
-def _as_interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt

@@ -17,6 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from certify.interruption import obey
+
 QUIET_SECONDS = 30.0
 """Seconds between two lines of one stage, where there is no terminal."""
 RECORD_SECONDS = 1.0
@@ -41,6 +43,7 @@ class StageProgress:
 
     def advance(self, count: int = 1, *, note: str = "") -> None:
         """Say that `count` more units are done."""
+        obey()
         self.done += count
         if time.monotonic() - self.recorded >= RECORD_SECONDS:
             self.recorded = time.monotonic()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from certify.environment import describe_environment
+from certify.interruption import obey
 from certify.job import JobSpec
 from certify.progress import Reporter, StageProgress
 from certify.run_dir import RunDir
@@ -57,6 +58,7 @@ class Run:
     @contextmanager
     def recorded(self, stage: str) -> Iterator[None]:
         """Record a stage: that it runs, and how long it took, over all times it was begun."""
+        obey()
         self.note("RUNNING", stage=stage)
         self.dir.record("stage begins", stage=stage)
         started = time.monotonic()

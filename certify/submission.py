@@ -1,10 +1,10 @@
 """Run a job here: its data, its folder, and a Ray of this process's own."""
 
-import signal
 import time
 from pathlib import Path
 from typing import Any
 
+from certify.interruption import listen
 from certify.job import JobSpec
 from certify.progress import Reporter
 from certify.run import Run, check_same_job
@@ -43,9 +43,8 @@ def run_here(
         opened.open(job_file.read_bytes())
         reporter.say(f"run {run}; stop it with Ctrl-C, continue it with --run {run}")
         started = time.monotonic()
-        handler = signal.getsignal(signal.SIGTERM)
         with opened.watched(), embedded_cluster(job.resources):
-            signal.signal(signal.SIGTERM, handler)  # Ray takes it for itself
+            listen()  # Ray takes SIGTERM for itself
             warm_up(job.resources)
             reporter.say(f"{'start':<8} {time.monotonic() - started:6.1f} s   Ray")
             return run_job(opened), run_dir
