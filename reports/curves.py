@@ -85,12 +85,13 @@ def radius_histogram(examples: Examples, summary: dict[str, Any]) -> str:
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.set_xlim(0, reach)
         top = axes.get_ylim()[1]
-        axes.set_ylim(0, 1.12 * top)
+        axes.set_ylim(0, 1.2 * top)
+        upper, before = False, -reach
         for each in summary["eps"]:
-            axes.vlines(each, 0, 1.06 * top, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
-            axes.text(
-                each, 1.07 * top, budget(each), ha="center", va="bottom", color=MUTED, size=11
-            )
+            upper = each - before < (0.15 if narrow else 0.08) * reach and not upper
+            before, height = each, top * (1.12 if upper else 1.04)
+            axes.vlines(each, 0, height, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
+            axes.text(each, height, budget(each), ha="center", va="bottom", color=MUTED, size=11)
 
     middle = float(np.median(right)) if len(right) else 0.0
     words = (
