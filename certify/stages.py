@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from certify.run import Run
+from certify.run_dir import RunDir
 from models.errors import CertifyError
 from models.proof.soundness import Violation, violations
-from models.tables import ATTACKS
 from workers import attacking, certification, training
+from workers.attack_tasks import Shard
 from workers.tasks import device
 
 WEIGHTS = "train/weights.safetensors"
@@ -22,6 +23,7 @@ NETWORK = "network.onnx"
 BOUNDS = "bounds.json"
 CERTIFICATES = "certificates.parquet"
 ATTACKED = "attacks.parquet"
+RADIUS_ATTACKED = "radius_attacks.parquet"
 SOUNDNESS = "soundness.json"
 
 
@@ -81,32 +83,45 @@ def certify(run: Run) -> None:
 
 
 def attack(run: Run) -> None:
-    """AutoAttack at each ε; a finished shard is an artefact and is never attacked again."""
+    """Attacks at each ε and inside each radius; a finished shard is never attacked again."""
     spec, test = run.job.attack, run.dataset.test
+    certificates = run.dir.read_table(CERTIFICATES)
     rows = attacking.attacked_rows(len(test), wanted=spec.examples, seed=run.job.seed)
-    shards = attacking.shards_of(rows, eps=run.job.eps, shard_size=spec.shard_size)
+    chosen = {
+        eps: attacking.worth_attacking(
+            certificates, rows, eps=eps, audit=spec.audit, seed=run.job.seed
+        )
+        for eps in run.job.eps
+    }
+    shards = attacking.shards_of(chosen, rows, shard_size=spec.shard_size)
     left = [shard for shard in shards if not run.dir.has(_shard(shard))]
-    with run.follow("attack", total=len(rows) * len(run.job.eps), unit="attacks") as progress:
-        progress.advance(sum(len(s.rows) for s in shards) - sum(len(s.rows) for s in left))
+    total = sum(len(shard.rows) for shard in shards)
+    with run.follow("attack", total=total, unit="attacks") as progress:
+        progress.advance(total - sum(len(shard.rows) for shard in left))
         for shard, table in attacking.attack_shards(
             run.dir.read(NETWORK),
             run.dir.read_json(BOUNDS),
             test,
+            certificates,
             left,
             seed=run.job.seed,
             device=device(run.job.resources),
         ):
             run.dir.write_table(_shard(shard), table)
-            progress.advance(len(table), note=f"at ε = {shard.eps:.3g}")
-    tables = [run.dir.read_table(_shard(shard)) for shard in shards]
-    run.dir.write_table(ATTACKED, pa.concat_tables(tables).cast(ATTACKS).combine_chunks())
+            note = "inside each radius" if shard.eps is None else f"at ε = {shard.eps:.3g}"
+            progress.advance(len(table), note=note)
+    at_radius = [run.dir.read_table(_shard(shard)) for shard in shards if shard.eps is None]
+    at_eps = [run.dir.read_table(_shard(shard)) for shard in shards if shard.eps is not None]
+    run.dir.write_table(RADIUS_ATTACKED, pa.concat_tables(at_radius).combine_chunks())
+    table = attacking.attacks_at_eps(at_eps, certificates, rows, eps=run.job.eps)
+    run.dir.write_table(ATTACKED, table)
     for shard in shards:
         run.dir.delete(_shard(shard))
 
 
 def check(run: Run) -> None:
     """Attacks against certificates: one break inside a certified ball refutes them all."""
-    attacks = run.dir.read_table(ATTACKED)
+    attacks = all_attacks(run.dir)
     found = violations(run.dir.read_table(CERTIFICATES), attacks)
     with run.follow("check", total=len(attacks), unit="attacks held against") as progress:
         if found:
@@ -114,6 +129,11 @@ def check(run: Run) -> None:
         deepest = str(found[0]) if found else None
         run.dir.write_json(SOUNDNESS, {"violations": len(found), "deepest": deepest})
         progress.advance(len(attacks))
+
+
+def all_attacks(run_dir: RunDir) -> pa.Table:
+    """Attacks inside each radius, then those at each ε."""
+    return pa.concat_tables([run_dir.read_table(RADIUS_ATTACKED), run_dir.read_table(ATTACKED)])
 
 
 def lesson_of(run: Run) -> training.Lesson:
@@ -149,5 +169,5 @@ def _checkpoint(epoch: int) -> str:
     return f"train/epoch-{epoch:05d}.safetensors"
 
 
-def _shard(shard: attacking.Shard) -> str:
+def _shard(shard: Shard) -> str:
     return f"attacks/{shard.name}.parquet"

@@ -168,6 +168,8 @@ class AttackSpec(Spec):
 
     examples: PositiveInt = 500
     """Test examples attacked, a seeded choice; all of them where there are fewer."""
+    audit: float = Field(default=0.05, ge=0, le=1)
+    """Share of the examples certified at ε that AutoAttack attacks all the same; 1 attacks all."""
     shard_size: PositiveInt = 50
     """Examples in a shard; part of the job because batches change some attacks' results."""
 

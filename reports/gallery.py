@@ -46,7 +46,7 @@ def strips(results: Results, examples: Examples) -> list[dict[str, Any]]:
 def break_rows(results: Results, examples: Examples) -> list[dict[str, Any]]:
     """Attacked images beside their originals, the closest calls first."""
     rows = []
-    for found in closest_breaks(examples, results.attacks):
+    for found in closest_breaks(examples, results.all_attacks):
         original = results.images.get(found.row)
         if original is None:
             continue

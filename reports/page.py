@@ -112,6 +112,7 @@ def _refuse_foreign_summary(results: Results) -> None:
     derived = summarise(
         certificates=results.certificates,
         attacks=results.attacks,
+        radius_attacks=results.radius_attacks,
         eps=tuple(found["eps"]),
         **{key: found[key] for key in given},
     )

@@ -19,6 +19,8 @@ class Results:
     """Schema `models.tables.CERTIFICATES`, a row a test example."""
     attacks: pa.Table
     """Schema `models.tables.ATTACKS`; rows may be missing where a run is incomplete."""
+    radius_attacks: pa.Table
+    """The same schema: attacks inside each example's own radius, which stands in `eps`."""
     bounds: dict[str, Any]
     """`lipschitz_bound`, `feature_bound`, `operators`, `pair_bounds`, `refused_float32`."""
     summary: dict[str, Any]
@@ -31,3 +33,8 @@ class Results:
     """Versions and platform that the run was made with."""
     certificate: dict[str, Any]
     """The contents of certificate.json: hashes, bound, semantics."""
+
+    @property
+    def all_attacks(self) -> pa.Table:
+        """Attacks inside each radius, then those at each ε."""
+        return pa.concat_tables([self.radius_attacks, self.attacks])

@@ -42,10 +42,12 @@ class Attacked:
     claimed: np.ndarray
     distance: np.ndarray
     """L2 length of the change that broke it; 0 without a break."""
+    left_alone: np.ndarray
+    """No attack was spent on it at this ε."""
 
     def kept(self, where: np.ndarray) -> "Attacked":
         """The rows of this table where `where` is true."""
-        columns = (self.row, self.robust, self.claimed, self.distance)
+        columns = (self.row, self.robust, self.claimed, self.distance, self.left_alone)
         return Attacked(*(column[where] for column in columns))
 
 
@@ -107,7 +109,7 @@ def attacked_at(attacks: pa.Table, eps: float, *, examples: int) -> Attacked:
     _refuse_missing_columns(attacks, ATTACKS, "attacks")
     columns = {
         name: attacks[name].to_numpy(zero_copy_only=False)
-        for name in ("row", "eps", "robust", "claimed", "distance")
+        for name in ("row", "eps", "robust", "claimed", "distance", "attacks")
     }
     here = np.flatnonzero(columns["eps"] == eps)
     here = here[np.argsort(columns["row"][here], kind="stable")]
@@ -125,6 +127,7 @@ def attacked_at(attacks: pa.Table, eps: float, *, examples: int) -> Attacked:
         robust=columns["robust"][here].astype(bool),
         claimed=columns["claimed"][here].astype(bool),
         distance=columns["distance"][here],
+        left_alone=columns["attacks"][here] == "",
     )
 
 

@@ -129,7 +129,10 @@ def did_an_attack_get_through(results: Results, examples: Examples) -> str:
         inside.update(attacked.row[fates.refuted].tolist())
     places = [f"{count(n)} at {at_budget(e)}" for n, e in zip(broken, summary["eps"], strict=True)]
     images = counted(summary["attacked_examples"], "image")
-    text = f"{_attacks(summary)} tried to change the answer on {images}, at each ε"
+    text = _attacks_at_radius(results)
+    text += f"{_attacks(summary)} tried to change the answer on {images}, at each ε"
+    if any(summary["left_alone"]):
+        text += " (where it is proven to stay, on a sample alone)"
     text += f", and did so on {joined(places)}. " if any(broken) else ", and never did. "
     if summary["verdict"] == "refuted":
         where = f"On {counted(len(inside), 'image')}" if inside else "On an image of another attack"
@@ -177,6 +180,16 @@ def worked_example(results: Results, examples: Examples, rows: list[int]) -> str
                 f"{quotient}."
             )
     return None
+
+
+def _attacks_at_radius(results: Results) -> str:
+    """What became of the attacks inside each image's own radius; nothing where there were none."""
+    attacked = counted(results.summary["radius_attacked_examples"], "image")
+    if not len(results.radius_attacks):
+        return ""
+    broken = len(results.radius_attacks) - results.radius_attacks["attacked"].null_count
+    result = f"{count(broken)} gave way" if broken else "none gave way"
+    return f"Each of {attacked} was attacked inside its own radius, and {result}. "
 
 
 def _attacks(summary: dict[str, Any]) -> str:

@@ -25,6 +25,7 @@ def summarise(  # noqa: PLR0913 - one argument a thing that a run has found
     verdict: str,
     certificates: pa.Table,
     attacks: pa.Table,
+    radius_attacks: pa.Table,
     eps: tuple[float, ...],
     lipschitz_bound: float,
     violations: int,
@@ -37,7 +38,9 @@ def summarise(  # noqa: PLR0913 - one argument a thing that a run has found
         run: id of the run.
         verdict: passed, gate_failed, refuted or incomplete.
         certificates: a row a test example.
-        attacks: a row an attacked example and ε; the same examples at every ε.
+        attacks: a row an example and ε, the same examples at every ε; one that is certified
+            there may be left alone, and then names no attack.
+        radius_attacks: a row an example that was attacked inside its own radius.
         eps: budgets to report, L2 in input units; given back in rising order.
         lipschitz_bound: proven for all logits together, in logits per input unit.
         violations: certificates that an attack broke.
@@ -48,8 +51,10 @@ def summarise(  # noqa: PLR0913 - one argument a thing that a run has found
         Accuracies are fractions.  The lists `certified_accuracy`, `certified_accuracy_float32`
         (null if no example has such a radius), `certified_accuracy_attacked` and
         `robust_accuracy` stand beside `eps`.  `mean_certified_radius` is over all test examples:
-        a right one counts with its radius, a wrong one with 0.  `rejected_claims` counts breaks
-        that an attack claimed, of right examples, and that the recheck did not confirm.  In an
+        a right one counts with its radius, a wrong one with 0.  `left_alone` counts, beside `eps`,
+        examples that no attack was spent on since they are certified there.  `rejected_claims`
+        counts breaks that an attack claimed, of right examples, and that the recheck did not
+        confirm.  In an
         incomplete run the attacked examples are those attacked at every ε; without any, the
         figures on them are null.
 
@@ -84,6 +89,8 @@ def summarise(  # noqa: PLR0913 - one argument a thing that a run has found
         "mean_certified_radius": float(np.where(examples.correct, examples.radius, 0.0).mean()),
         "attacked_examples": len(rows),
         "attacks": _names(attacks),
+        "left_alone": [int((at.left_alone & at.robust).sum()) for at in attacked],
+        "radius_attacked_examples": len(radius_attacks),
         "clean_accuracy_attacked": _mean(examples.correct[rows]),
         "certified_accuracy_attacked": [_mean(certified_at(examples, each)[rows]) for each in eps],
         "robust_accuracy": [_mean(at.robust) for at in attacked],
@@ -141,6 +148,12 @@ def _refuse_broken_order(
     A break at a distance below the radius counts too, where the radius is not above ε.
     """
     fates = fates_at(examples, attacked, eps)
+    untried = attacked.left_alone & ~certified_at(examples, eps)[attacked.row]
+    if untried.any():
+        raise CertifyError(
+            f"row {attacked.row[untried][0]} was not attacked at ε {eps}, and is not certified "
+            "there; accepted is one of both"
+        )
     against_proof = fates.refuted & (not refuted)
     against_tables = fates.wrong & attacked.robust
     if against_proof.any() or against_tables.any():

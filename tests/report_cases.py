@@ -104,18 +104,21 @@ def synthetic_results(
             found |= {"attacked": moved.astype("<f4").tobytes()}
             rows.append(attack_row(row, each, robust=not broken, **(found if broken else {})))
     attacks = attacks_table(rows)
+    radius_attacks = attacks_table([attack_row(row, 0.1) for row in range(attacked)])
     shown = rows_to_show(certificates, attacks)
     return Results(
         job=job_of(images, eps=eps, attacked=attacked),
         classes=tuple(classes),
         certificates=certificates,
         attacks=attacks,
+        radius_attacks=radius_attacks,
         bounds=bounds_of(pair),
         summary=summarise(
             run="digits-7f3a9c",
             verdict="passed",
             certificates=certificates,
             attacks=attacks,
+            radius_attacks=radius_attacks,
             eps=eps,
             lipschitz_bound=1.0000021,
             violations=0,
@@ -236,6 +239,7 @@ def with_verdict(results, verdict, *, violations=0, gates=None):
             verdict=verdict,
             certificates=results.certificates,
             attacks=results.attacks,
+            radius_attacks=results.radius_attacks,
             eps=tuple(summary["eps"]),
             lipschitz_bound=summary["lipschitz_bound"],
             violations=violations,
@@ -277,7 +281,8 @@ def gate_failed_results():
 @functools.cache
 def incomplete_results():
     """The digits run stopped before any attack."""
-    results = dataclasses.replace(digits_results(), attacks=ATTACKS.empty_table())
+    nothing = ATTACKS.empty_table()
+    results = dataclasses.replace(digits_results(), attacks=nothing, radius_attacks=nothing)
     return with_verdict(results, "incomplete", gates=[])
 
 

@@ -18,7 +18,10 @@ from models.proof.reading.reader import read_program
 from models.proof.sealing import run_onnx
 
 CLI = [sys.executable, "-m", "certify"]
-SAME = ("certificates.parquet", "attacks.parquet", "certificate.json", "model.onnx", "bounds.json")
+SAME = (
+    "attacks.parquet", "bounds.json", "certificate.json", "certificates.parquet", "model.onnx",
+    "radius_attacks.parquet",
+)  # fmt: skip
 JOB = """
 name = "blobs"
 [data]
@@ -35,6 +38,7 @@ eps = [0.1, "1/4"]
 shard_size = 16
 [attack]
 examples = 24
+audit = 1
 shard_size = 4
 """
 
@@ -129,8 +133,8 @@ def test_a_run_ends_with_every_artefact_and_an_honest_summary(folder, undisturbe
     expected = {
         "attacks.parquet", "bounds.json", "certificate.json", "certificates.parquet", "data.json",
         "environment.json", "events.jsonl", "job.json", "job.toml", "model.onnx", "network.onnx",
-        "pictures.parquet", "report.html", "seconds.json", "soundness.json", "state.json",
-        "summary.json", "train",
+        "pictures.parquet", "radius_attacks.parquet", "report.html", "seconds.json",
+        "soundness.json", "state.json", "summary.json", "train",
     }  # fmt: skip
     found = {path.name for path in artefact(folder, "undisturbed", "").iterdir()}
     assert found - {".lock"} == expected
@@ -183,7 +187,7 @@ def test_ctrl_c_in_the_attack_and_the_same_command_again(folder, undisturbed):
         "attack",
         "incomplete",
     )
-    assert 0 < state["progress"]["done"] < state["progress"]["total"] == 48
+    assert 0 < state["progress"]["done"] < state["progress"]["total"] == 72
     written = first[0].stat().st_mtime_ns
     process = start(folder, "submit", "job.toml", "--run", "stopped")
     wait_for(lambda: len(list(shards.glob("*.parquet"))) > len(first) or process.poll() is not None)
@@ -196,7 +200,7 @@ def test_ctrl_c_in_the_attack_and_the_same_command_again(folder, undisturbed):
 
 def test_killed_workers_in_training_and_attack_change_nothing(folder, undisturbed):
     process = start(folder, "submit", "job.toml", "--run", "killed")
-    for task in ("_train_epoch", "_attack_shard"):
+    for task in ("_train_epoch", "attack_at"):
         victim = wait_for(lambda task=task: workers_of(process, task))[0]
         victim.send_signal(signal.SIGKILL)
     _, err = process.communicate(timeout=300)
@@ -217,7 +221,8 @@ def test_a_driver_that_is_killed_in_training_goes_on_from_its_last_epoch(folder,
 def tampered(folder, run_id, *, factor):
     """A run whose bounds were made smaller after they were proved."""
     shutil.copytree(artefact(folder, "undisturbed", ""), artefact(folder, run_id, ""))
-    for name in ("certificates.parquet", "attacks.parquet", "soundness.json", "model.onnx",
+    for name in ("certificates.parquet", "attacks.parquet", "radius_attacks.parquet",
+                 "soundness.json", "model.onnx",
                  "certificate.json", "summary.json", "report.html"):  # fmt: skip
         artefact(folder, run_id, name).unlink()
     path = artefact(folder, run_id, "bounds.json")

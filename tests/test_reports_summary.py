@@ -31,6 +31,7 @@ def summary_of(rows, **changed):
         "verdict": "passed",
         "certificates": CERTIFICATES_OF_FIVE,
         "attacks": attacks_table(rows),
+        "radius_attacks": attacks_table([attack_row(row, 0.1) for row in (0, 1, 2)]),
         "eps": (0.5, 0.25),
         "lipschitz_bound": 1.5,
         "violations": 0,
@@ -38,6 +39,16 @@ def summary_of(rows, **changed):
         "gates": [{"gate": "violations == 0", "found": 0, "passed": True}],
     }
     return summarise(**{**given, **changed})
+
+
+def test_an_example_that_is_certified_may_be_left_alone_and_no_other():
+    alone = {"attacks": ""}
+    rows = [attack_row(1, 0.25, **alone), attack_row(2, 0.25), attack_row(1, 0.5)]
+    rows += [attack_row(2, 0.5, **alone)]
+    assert summary_of(rows)["left_alone"] == [1, 1]
+    rows[2] |= alone  # a radius of exactly 0.5 is not above 0.5
+    with pytest.raises(CertifyError, match="row 1 was not attacked at"):
+        summary_of(rows)
 
 
 def test_every_figure_by_hand():
@@ -54,6 +65,8 @@ def test_every_figure_by_hand():
         "mean_certified_radius": pytest.approx((0.2 + 0.5 + 0.9) / 5, rel=1e-15),
         "attacked_examples": 4,
         "attacks": ["apgd-ce", "apgd-t", "fab-t", "square"],
+        "left_alone": [0, 0],
+        "radius_attacked_examples": 3,
         "clean_accuracy_attacked": 3 / 4,
         "certified_accuracy_attacked": [2 / 4, 1 / 4],
         "robust_accuracy": [2 / 4, 2 / 4],

@@ -1,10 +1,12 @@
-"""Attack a split in shards, one task to a shard and ε; every claim is rechecked where it is made.
+"""Attack a split in shards, one task to a shard; what is certified at an ε is mostly left alone.
 
-Shard and seed decide the answer, so neither the number of workers nor a dead one changes a row.
+An example that is certified at ε cannot be broken at ε, so AutoAttack is spent on the others and
+on a seeded audit of the certified ones.  Every example is attacked inside its own radius besides:
+that is where a certificate is wrong, if it is.  Shard and seed decide the answer, so neither the
+number of workers nor a dead one changes a row.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,28 +14,8 @@ import pyarrow as pa
 
 from models.splits import Split
 from models.tables import ATTACKS
-from workers.certification import program_of
-from workers.tasks import as_completed, remote, share, threads
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Some attacked examples at one ε.
-
-    Attributes:
-        number: place among the shards of one ε.
-        rows: rows of the examples in the table of certificates.
-        eps: L2 budget, in input units.
-    """
-
-    number: int
-    rows: np.ndarray
-    eps: float
-
-    @property
-    def name(self) -> str:
-        """A name for its artefact, the same in every run of the job."""
-        return f"{self.eps.hex()}-{self.number:05d}"
+from workers.attack_tasks import Shard, attack_at_eps, attack_at_radius
+from workers.tasks import as_completed, remote, share
 
 
 def attacked_rows(examples: int, *, wanted: int, seed: int) -> np.ndarray:
@@ -43,12 +25,34 @@ def attacked_rows(examples: int, *, wanted: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng([seed, examples]).choice(examples, wanted, replace=False))
 
 
-def shards_of(rows: np.ndarray, *, eps: tuple[float, ...], shard_size: int) -> list[Shard]:
-    """All that is to be attacked, ε rising, rows in order."""
+def worth_attacking(
+    certificates: pa.Table, rows: np.ndarray, *, eps: float, audit: float, seed: int
+) -> np.ndarray:
+    """Rows that AutoAttack attacks at an ε: those not certified there, and an audit of the others.
+
+    Args:
+        certificates: a row an example.
+        rows: the examples that robust accuracy is stated for, in order.
+        eps: L2 budget, in input units.
+        audit: share of the certified ones that is attacked all the same, rounded up.
+        seed: of the choice.
+    """
+    right = (certificates["prediction"].to_numpy() == certificates["label"].to_numpy())[rows]
+    certified = rows[right & (certificates["radius"].to_numpy()[rows] > eps)]
+    count = int(np.ceil(audit * len(certified)))
+    entropy = [seed, *np.frombuffer(np.float64(eps).tobytes(), dtype=np.uint32).tolist()]
+    audited = np.random.default_rng(entropy).choice(certified, count, replace=False)
+    return np.sort(np.concatenate((np.setdiff1d(rows, certified), audited)))
+
+
+def shards_of(
+    chosen: Mapping[float, np.ndarray], rows: np.ndarray, *, shard_size: int
+) -> list[Shard]:
+    """All that is to be attacked: each row inside its radius, then each ε's own choice."""
     return [
-        Shard(number, rows[start : start + shard_size], budget)
-        for budget in eps
-        for number, start in enumerate(range(0, len(rows), shard_size))
+        Shard(number, attacked[start : start + shard_size], eps)
+        for eps, attacked in ((None, rows), *chosen.items())
+        for number, start in enumerate(range(0, len(attacked), shard_size))
     ]
 
 
@@ -56,6 +60,7 @@ def attack_shards(
     model: bytes,
     bounds: dict[str, Any],
     split: Split,
+    certificates: pa.Table,
     shards: list[Shard],
     *,
     seed: int,
@@ -67,61 +72,53 @@ def attack_shards(
         model: the ONNX file that was certified.
         bounds: what was proved of it.
         split: the certified split.
+        certificates: a row an example of it.
         shards: what is left to do.
         seed: of the job.
         device: where to compute, as torch names it.
     """
-    run, shared = remote(_attack_shard, gpus=device != "cpu"), (share(model), share(bounds))
-    tasks = [run.remote(*shared, split.take(shard.rows), shard, seed, device) for shard in shards]
+    gpus = device != "cpu"
+    at_eps, at_radius = remote(attack_at_eps, gpus=gpus), remote(attack_at_radius, gpus=gpus)
+    shared = share(model), share(bounds)
+    predictions, radii = (certificates[name].to_numpy() for name in ("prediction", "radius"))
+    tasks = []
+    for shard in shards:
+        examples = split.take(shard.rows)
+        if shard.eps is None:
+            certified = predictions[shard.rows], radii[shard.rows]
+            task = at_radius.remote(*shared, examples, certified, shard, seed, device)
+        else:
+            task = at_eps.remote(*shared, examples, shard, seed, device)
+        tasks.append(task)
     for place, table in as_completed(tasks):
         yield shards[place], table
 
 
-def _attack_shard(
-    model: bytes, bounds: dict[str, Any], examples: Split, shard: Shard, seed: int, device: str
+def attacks_at_eps(
+    tables: list[pa.Table], certificates: pa.Table, rows: np.ndarray, *, eps: tuple[float, ...]
 ) -> pa.Table:
-    from models.attacks.autoattack import attack_examples, attack_names, shard_seed
-    from models.attacks.recheck import recheck
-    from models.proof.bounds import Bounds
-    from models.proof.program import logits_in_float64
-
-    threads(1)
-    program = program_of(model)
-    inputs = examples.inputs()
-    attacked = attack_examples(
-        program,
-        inputs,
-        examples.labels,
-        eps=shard.eps,
-        seed=shard_seed(seed, eps=shard.eps, shard=shard.number),
-        device=device,
-    )
-    correct = logits_in_float64(program, inputs).argmax(axis=1) == examples.labels
-    claimed = (attacked != inputs).reshape(len(inputs), -1).any(axis=1)
-    breaks = recheck(
-        program,
-        Bounds.from_json(bounds),
-        originals=inputs,
-        attacked=attacked,
-        labels=examples.labels,
-        eps=shard.eps,
-    )
-    broken = claimed & correct & breaks.confirmed
-    return pa.table(
-        {
-            "row": shard.rows,
-            "eps": np.full(len(inputs), shard.eps),
-            "attacks": [", ".join(attack_names(program))] * len(inputs),
-            "correct": correct,
-            "robust": correct & ~broken,
-            "claimed": claimed,
-            "prediction": np.where(broken, breaks.predictions, examples.labels).astype(np.int32),
-            "distance": np.where(broken, breaks.distances, 0.0),
-            "gap": np.where(broken, breaks.gaps, 0.0),
-            "attacked": [
-                image.tobytes() if is_broken else None
-                for image, is_broken in zip(breaks.images, broken, strict=True)
-            ],
-        },
-        schema=ATTACKS,
-    )
+    """The table of attacks: ε rising, at each ε every row; where none is named, no attack ran."""
+    attacked = pa.concat_tables([ATTACKS.empty_table(), *tables])
+    parts = [attacked]
+    for budget in eps:
+        here = attacked["row"].to_numpy()[attacked["eps"].to_numpy() == budget]
+        alone = np.setdiff1d(rows, here)
+        parts.append(
+            pa.table(
+                {
+                    "row": alone,
+                    "eps": np.full(len(alone), budget),
+                    "attacks": [""] * len(alone),
+                    "correct": np.ones(len(alone), dtype=bool),
+                    "robust": np.ones(len(alone), dtype=bool),
+                    "claimed": np.zeros(len(alone), dtype=bool),
+                    "prediction": certificates["prediction"].to_numpy()[alone],
+                    "distance": np.zeros(len(alone)),
+                    "gap": np.zeros(len(alone)),
+                    "attacked": pa.nulls(len(alone), pa.binary()),
+                },
+                schema=ATTACKS,
+            )
+        )
+    whole = pa.concat_tables(parts)
+    return whole.sort_by([("eps", "ascending"), ("row", "ascending")]).combine_chunks()

@@ -45,7 +45,7 @@ def recheck(
     originals: np.ndarray,
     attacked: np.ndarray,
     labels: np.ndarray,
-    eps: float,
+    eps: float | np.ndarray,
 ) -> Breaks:
     """Decide which attacked images are breaks at a budget.
 
@@ -55,8 +55,9 @@ def recheck(
         originals: float32 images in [0, 1].
         attacked: float32 images of the same shape, as an attack left them.
         labels: the classes that should have been kept.
-        eps: L2 budget, in input units.
+        eps: L2 budget, in input units; one for all or one to an example.
     """
+    eps = np.broadcast_to(np.asarray(eps, dtype=np.float64), len(labels))
     images = pulled_inside(originals, attacked, eps=eps)
     rows = np.arange(len(labels))
     logits = logits_in_float64(program, images)
@@ -73,13 +74,16 @@ def recheck(
     return Breaks(confirmed, images, winners, distances, leads)
 
 
-def pulled_inside(originals: np.ndarray, attacked: np.ndarray, *, eps: float) -> np.ndarray:
+def pulled_inside(
+    originals: np.ndarray, attacked: np.ndarray, *, eps: Float[np.ndarray, " examples"]
+) -> np.ndarray:
     """The attacked images, those outside the ball moved to its inner edge; float32 in [0, 1]."""
     images = np.clip(np.asarray(attacked, dtype=np.float32), 0, 1)
-    reach = max(0.0, eps * (1 - 2.0**-40) - math.sqrt(images[0].size) * PIXEL_ROUNDING)
-    for place, original in enumerate(originals):
+    rounding = math.sqrt(originals[0].size) * PIXEL_ROUNDING
+    for place, (original, budget) in enumerate(zip(originals, eps, strict=True)):
         distance = distance_bound(original, images[place])
-        if distance > eps:
+        if distance > budget:
+            reach = max(0.0, budget * (1 - 2.0**-40) - rounding)
             step = images[place].astype(np.float64) - original
             shorter = original + step * (reach / distance)
             images[place] = np.clip(shorter.astype(np.float32), 0, 1)

@@ -43,6 +43,10 @@ class Violation:
 def violations(certificates: pa.Table, attacks: pa.Table) -> list[Violation]:
     """Every confirmed break that lies inside a certified ball, the deepest one first.
 
+    Args:
+        certificates: a row an example.
+        attacks: a row an attack, at an ε or at an example's own radius.
+
     Raises:
         SoundnessError: If an attack row speaks of no certified example.
     """
