@@ -8,14 +8,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import helper
 
 from models.errors import DataError, VerificationError
 from models.proof.bounds import Bounds, GapError, prove
 from models.proof.certificate import certified_radii, certify_examples, input_norms
 from models.proof.program import logits_in_float64
 from models.proof.reading.reader import read_program
+from models.proof.sealed_graph import seal_graph
 from models.proof.sealing import run_onnx
-from tests.oracles import dense_file, images, orthogonal_classifier
+from tests.oracles import dense_file, images, onnx_file, orthogonal_classifier
 
 SHAPE = (1, 4, 4)
 CONTENT = orthogonal_classifier(shape=SHAPE)
@@ -99,6 +101,30 @@ def test_the_float32_radius_is_smaller_and_holds_in_a_float32_runtime():
     inside = input_norms(moved.astype(np.float64) - inputs) < found.radii_float32
     assert inside.sum() > 30
     assert (labels == found.predictions)[inside].all()
+
+
+def test_a_certificate_that_is_true_in_exact_arithmetic_and_false_in_a_float32_runtime():
+    """Adding 2²⁴ and taking it away loses the pixel: float32 gives another class at the image."""
+    far = np.full((1, 1), 2.0**24, dtype=np.float32)
+    head, bias = np.float32([[1], [0]]), np.float32([0, 0.4])
+    content = onnx_file(
+        [
+            helper.make_node("Add", ["x", "far"], ["there"]),
+            helper.make_node("Sub", ["there", "far"], ["back"]),
+            helper.make_node("Gemm", ["back", "W", "b"], ["logits"], transB=1),
+        ],
+        shape=(1,),
+        weights={"far": far, "W": head, "b": bias},
+    )
+    program, x = read_program(content), np.float32([[0.6]])
+    bounds = prove(program)
+    found = certify_examples(program, bounds, x)
+    assert found.radii[0] == pytest.approx(0.2, abs=1e-6)  # and true: the logits are x and 0.4
+    in_float32 = run_onnx(content, x, optimised=False)["logits"].argmax()
+    assert in_float32 != found.predictions[0]
+    assert found.radii_float32[0] == 0
+    sealed = run_onnx(seal_graph(content, bounds, slack=0.0, metadata={}), x, optimised=False)
+    assert sealed["radius_float32"][0] == 0
 
 
 def test_a_near_tie_is_certified_in_exact_arithmetic_and_not_in_float32():
