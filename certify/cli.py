@@ -105,6 +105,26 @@ def report(
     typer.echo(run_dir.at("report.html"))
 
 
+@app.command()
+def replay(
+    counterexample: Annotated[
+        Path, typer.Argument(metavar="COUNTEREXAMPLE", help="counterexample.npz of a refuted run.")
+    ],
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", help="The ONNX file; network.onnx beside it if left out."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the break of a certificate again, from the files alone."""
+    from certify.outcome import print_replay
+    from certify.replay import replay as replayed
+
+    found = replayed(counterexample, model or counterexample.parent / "network.onnx")
+    print_replay(found, as_json=as_json)
+    raise typer.Exit(EXIT_STATUS["refuted"] if found["broken"] else 0)
+
+
 def main() -> NoReturn:
     """Run a command; a failure that is no bug is told in one line."""
     try:

@@ -28,6 +28,24 @@ def print_outcome(summary: dict[str, Any], *, report: Path, as_json: bool) -> No
     console.print(f"report {report}", highlight=False, soft_wrap=True)
 
 
+def print_replay(found: dict[str, Any], *, as_json: bool) -> None:
+    """Print what a counterexample shows."""
+    if as_json:
+        print(json.dumps(found, indent=2))  # noqa: T201
+        return
+    table = Table(show_header=False, show_edge=False, pad_edge=False)
+    table.add_row("certified class", str(found["certified"]))
+    table.add_row("claimed radius", f"{found['radius']:.9g}")
+    table.add_row("distance of the attacked image", f"{found['distance']:.9g}")
+    table.add_row("class of the original", str(found["original_class"]))
+    table.add_row("class of the attacked image", str(found["attacked_class"]))
+    table.add_row("the same in ONNX Runtime", str(found["attacked_class_float32"]))
+    console = Console()
+    console.print(table)
+    verdict = "BROKEN: the class changes inside the radius" if found["broken"] else "no break"
+    console.print(verdict, style="bold", highlight=False)
+
+
 def _table(summary: dict[str, Any]) -> Table:
     """Accuracies by ε; the last two columns are on the same attacked examples."""
     tested, attacked = summary["test_examples"], summary["attacked_examples"]

@@ -241,6 +241,12 @@ def test_alarm_a_bound_that_is_too_small_ends_as_refuted(folder, undisturbed):
     broken = np.load(artefact(folder, "false", "counterexample.npz"))
     distance = np.linalg.norm(broken["attacked"].astype(float) - broken["original"])
     assert distance < broken["radius"]
+    status, out, err = run(folder, "replay", "runs/false/counterexample.npz", "--json")
+    assert status == 4, err
+    shown = json.loads(out)
+    assert shown["broken"]
+    assert shown["distance"] < shown["radius"]
+    assert shown["attacked_class"] != shown["certified"]
     assert not artefact(folder, "false", "model.onnx").exists()
     assert "refuted" in artefact(folder, "false", "report.html").read_text().lower()
     state = json.loads(artefact(folder, "false", "state.json").read_text())
