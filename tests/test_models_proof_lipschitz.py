@@ -14,9 +14,10 @@ from models.proof.bounds import Bounds, prove
 from models.proof.growth import NOTHING
 from models.proof.lipschitz import walk
 from models.proof.operators.affine import Dense, Scale, Shift
+from models.proof.operators.branches import Concatenation, Sum
 from models.proof.operators.elementwise import Activation
 from models.proof.operators.operator import Stretch
-from models.proof.operators.routing import Concatenation, Move, Sum
+from models.proof.operators.routing import Move
 from models.proof.reading.reader import read_program
 from models.proof.sealing import run_onnx
 from models.proof.upward import FLOAT32

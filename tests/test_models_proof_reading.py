@@ -119,8 +119,8 @@ def bare(*nodes, shape=(8,), **weights):
 MARGIN = node("Gemm", ["x", "W"], ["logits"], transB=1)
 REFUSED = {
     "two unknown operators at once": (
-        flat(node("Sigmoid", ["h"], ["s"], name="first"), node("Sign", ["s"], ["g"], name="then")),
-        r"first \(Sigmoid\), then \(Sign\).*known operators are",
+        flat(node("Erf", ["h"], ["s"], name="first"), node("Round", ["s"], ["g"], name="then")),
+        r"first \(Erf\), then \(Round\).*known operators are",
     ),
     "foreign domain": (
         flat(node("Relu", ["h"], ["g"], domain="com.example")),
@@ -136,13 +136,17 @@ REFUSED = {
         "divisor that depends",
     ),
     "divisor 0": (flat(node("Div", ["h", "C"], ["g"]), C=0 * C), "divisor of 0"),
-    "enlarging broadcast": (
-        bare(node("Mul", ["x", "C"], ["logits"]), shape=(1,), C=C[:, :4]),
-        "accepted is a constant that broadcasts",
+    "a broadcast that moves the batch": (
+        bare(node("Mul", ["x", "C"], ["logits"]), shape=(1,), C=C[None, :, :4]),
+        "the batch left alone",
+    ),
+    "slopes that enlarge": (
+        bare(node("PRelu", ["x", "C"], ["logits"]), shape=(1,), C=C[:, :4]),
+        "slopes that broadcast to it",
     ),
     "a constant for each example": (
         flat(node("Add", ["h", "C"], ["g"]), C=np.repeat(C, 2, axis=0)),
-        "accepted is a constant that broadcasts",
+        "the batch left alone",
     ),
     "matmul with the constant on the left": (
         bare(node("MatMul", ["C", "x"], ["logits"]), C=np.ones((3, 2), "f4")),
@@ -169,14 +173,14 @@ REFUSED = {
         bare(node("Gemm", ["x", "W"], ["logits"], transA=1), W=W.T),
         "mixes the batch",
     ),
-    "alpha": (bare(node("Gemm", ["x", "W"], ["logits"], alpha=2.0, transB=1), W=W), "alpha = 2"),
+    "alpha": (bare(node("Gemm", ["x", "W"], ["logits"], alpha=np.inf, transB=1), W=W), "finite"),
     "branches of two shapes": (
         bare(
             node("MatMul", ["x", "W"], ["a"]),
             node("Add", ["a", "x"], ["logits"]),
             W=W.T,
         ),
-        "branches of one shape",
+        "accepted is one that broadcasts",
     ),
     "weights of another shape": (bare(MARGIN, W=W[:, :5]), "Gemm"),
     "float64 weights": (bare(MARGIN, W=W.astype("f8")), "float64; accepted is float32"),

@@ -56,6 +56,7 @@ class Bounds:
         operators: one row an operator, for the report.
         input_size: entries of one example.
         program_sha256: hash of the program.
+        assumptions: sentences about float64 functions that the bounds rest on without proof.
     """
 
     lipschitz_bound: float
@@ -67,6 +68,7 @@ class Bounds:
     operators: tuple[dict[str, object], ...]
     input_size: int
     program_sha256: str
+    assumptions: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """As numbers and lists; float64 numbers come back to the bit."""
@@ -80,6 +82,7 @@ class Bounds:
             "operators": list(self.operators),
             "input_size": self.input_size,
             "program_sha256": self.program_sha256,
+            "assumptions": list(self.assumptions),
         }
 
     @classmethod
@@ -92,6 +95,7 @@ class Bounds:
                 "float64": _error_from_json(stored["float64"]),
                 "float32": stored["float32"] and _error_from_json(stored["float32"]),
                 "operators": tuple(stored["operators"]),
+                "assumptions": tuple(stored.get("assumptions", ())),
             }
         )
 
@@ -131,6 +135,11 @@ def prove(program: Program) -> Bounds:
         ),
         input_size=program.input_size,
         program_sha256=program.sha256,
+        assumptions=tuple(
+            dict.fromkeys(
+                step.stretch.assumption for step in found.steps if step.stretch.assumption
+            )
+        ),
     )
 
 
@@ -153,7 +162,7 @@ def _pair_bounds(program: Program, feature_bound: float) -> Pairs:
         pairs = np.full((program.classes, program.classes), up(math.sqrt(2) * feature_bound, 2))
         np.fill_diagonal(pairs, 0.0)
         return pairs
-    distances = pair_distance_bounds(program.head.weight.array)
+    distances = pair_distance_bounds(program.head.rows)
     return np.where(distances > 0, up_array(distances * feature_bound, 1), 0.0)
 
 
@@ -169,12 +178,11 @@ def _gap_error(found: Walk, rounding: Rounding, precision: Precision) -> GapErro
         return GapError(np.full((classes,) * 2, error.a), np.full((classes,) * 2, error.b))
     features = head.operands[0]
     error, norm = rounding.errors[features], rounding.norms[features]
-    terms = head.weight.array.shape[1]
-    cost = precision.gamma(terms + 1)
+    cost = precision.gamma(head.roundings)
     flushed = norm.plus(error, Growth(up(1 + head.weight.largest, 1), 0.0)).times(
-        up(16 * terms * precision.smallest, 3)
+        up(16 * head.terms * precision.smallest, 3)
     )
-    distances = pair_distance_bounds(head.weight.array)
+    distances = pair_distance_bounds(head.rows)
     constant, slope = np.zeros((classes, classes)), np.zeros((classes, classes))
     for i, j in itertools.combinations(range(classes), 2):
         together, bias = _head_pair(head, i, j)
@@ -188,10 +196,8 @@ def _gap_error(found: Walk, rounding: Rounding, precision: Precision) -> GapErro
 
 def _head_pair(head: Dense, i: int, j: int) -> tuple[float, float]:
     """S_ij = ‖|w_i| + |w_j|‖ and |b_i| + |b_j|, rounded up."""
-    together = norm_bound(np.abs(head.weight.array[[i, j]].astype(np.float64)).sum(axis=0))
-    if head.bias is None:
-        return together, 0.0
-    return together, up(float(np.abs(head.bias.array[[i, j]].astype(np.float64)).sum()), 1)
+    together = norm_bound(np.abs(head.rows[[i, j]]).sum(axis=0))
+    return together, up(float(np.abs(head.shift[[i, j]]).sum()), 1)
 
 
 def _error_to_json(error: GapError) -> dict[str, object]:

@@ -94,6 +94,14 @@ def up_hypot(values: Iterable[float]) -> float:
     return up(largest * math.sqrt(scaled), len(terms) + 6)
 
 
+def up_sqrt(numerator: int, denominator: int = 1) -> float:
+    """Upper bound on the root of a fraction of whole numbers; exact where it is a small whole."""
+    root = math.isqrt(numerator)
+    if denominator == 1 and root**2 == numerator and root < 2**53:
+        return float(root)
+    return up(math.sqrt(numerator / denominator), 2)
+
+
 def norm_bound(values: np.ndarray) -> float:
     """Upper bound on the Euclidean norm of float32 values or their float64 differences."""
     if not values.any():

@@ -1,6 +1,8 @@
 """Operators that are a linear map, plus a constant."""
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -9,31 +11,66 @@ from torch import Tensor
 
 from models.proof.norms import absolute_norm_bound, matrix_norm_bound
 from models.proof.operators.operator import Constant, Operator, Stretch, broadcast_norm
-from models.proof.upward import FLOAT32, up
+from models.proof.upward import FLOAT32, norm_bound, up, up_product
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dense(Operator):
-    """x ↦ x Wᵀ + b on the last axis: Gemm, or MatMul by a constant."""
+    """x ↦ alpha x Wᵀ + beta b on the last axis: Gemm, or MatMul by a constant."""
 
     weight: Constant
     bias: Constant | None = None
+    alpha: float = 1.0
+    beta: float = 1.0
 
     def run(self, *values: Tensor) -> Tensor:
         """Matrix product over the last axis."""
-        bias = None if self.bias is None else self.bias.tensor(values[0])
-        return torch.nn.functional.linear(values[0], self.weight.tensor(values[0]), bias)
+        x, weight = values[0], self.weight.tensor(values[0])
+        bias = None if self.bias is None else self.bias.tensor(x)
+        if self.is_scaled:
+            product = self.alpha * torch.nn.functional.linear(x, weight)
+            return product if bias is None else product + self.beta * bias
+        return torch.nn.functional.linear(x, weight, bias)
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether alpha or beta do anything."""
+        return (self.alpha, self.beta) != (1.0, 1.0)
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """The matrix with alpha in it, exact: a float64 holds a product of two float32."""
+        return self.alpha * self.weight.array.astype(np.float64)
+
+    @cached_property
+    def shift(self) -> np.ndarray:
+        """The bias with beta in it, exact; zeros where there is no bias."""
+        if self.bias is None:
+            return np.zeros(len(self.weight.array))
+        return self.beta * self.bias.array.astype(np.float64)
+
+    @property
+    def roundings(self) -> int:
+        """Behind an entry of the result: one for each term, the bias, alpha and beta."""
+        return int(self.weight.array.shape[1]) + (3 if self.is_scaled else 1)
+
+    @property
+    def terms(self) -> int:
+        """Behind an entry of the result, as often as alpha or beta make a flushed one count."""
+        loudest = math.ceil(max(1.0, abs(self.alpha), abs(self.beta)))
+        return int(self.weight.array.shape[1]) * loudest
 
     def stretch(self, shape: tuple[int, ...]) -> Stretch:
-        """The norm of W, once for all positions."""
-        weight = self.weight.array
+        """The norm of alpha W, once for all positions."""
+        repeats = math.prod(shape) // len(self.shift)
+        before_alpha = max(1.0, abs(self.alpha))  # nothing may overflow before alpha makes it small
         return Stretch(
             method="rotation and row sums",
-            factor=matrix_norm_bound(weight),
-            offset=0.0 if self.bias is None else broadcast_norm(self.bias, shape),
-            roundings=weight.shape[1] + 1,
-            absolute=absolute_norm_bound(weight),
-            terms=weight.shape[1],
+            factor=matrix_norm_bound(self.rows),
+            offset=up(norm_bound(self.shift) * math.sqrt(repeats), 2) if self.shift.any() else 0.0,
+            roundings=self.roundings,
+            absolute=up_product(absolute_norm_bound(self.weight.array), before_alpha),
+            terms=self.terms,
             largest=self.weight.largest,
         )
 

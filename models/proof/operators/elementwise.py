@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from models.proof.operators.operator import Constant, Operator, Stretch
+from models.proof.operators.operator import Constant, Operator, Stretch, broadcast_norm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,3 +35,29 @@ class Activation(Operator):
             absolute=factor,
             largest=factor,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip(Operator):
+    """x kept between constants, either of which may be missing: Clip, Max and Min with one."""
+
+    low: Constant | None = None
+    high: Constant | None = None
+
+    def run(self, *values: Tensor) -> Tensor:
+        """No less than `low`, then no more than `high`."""
+        x = values[0]
+        if self.low is not None:
+            x = torch.maximum(x, self.low.tensor(x))
+        if self.high is not None:
+            x = torch.minimum(x, self.high.tensor(x))
+        return x
+
+    def stretch(self, shape: tuple[int, ...]) -> Stretch:
+        """Slopes are 0 or 1; a 0 may be moved to a bound."""
+        at_zero = np.zeros((), dtype=np.float32)
+        if self.low is not None:
+            at_zero = np.maximum(at_zero, self.low.array)
+        if self.high is not None:
+            at_zero = np.minimum(at_zero, self.high.array)
+        return Stretch(method="slope at most 1", offset=broadcast_norm(Constant(at_zero), shape))

@@ -40,6 +40,7 @@ class Stretch:
         largest: largest coefficient.
         longest: norm that a computed operand must stay below so that nothing overflows.
         refused_float32: why a float32 runtime's result is not covered; empty where it is.
+        assumption: what its float64 rounding rests on without proof; empty where on nothing.
     """
 
     method: str
@@ -53,6 +54,7 @@ class Stretch:
     largest: float = 1.0
     longest: float = math.inf
     refused_float32: str = ""
+    assumption: str = ""
 
     def of(self, values: Sequence[float]) -> float:
         """Core of the operands' values, rounded up."""

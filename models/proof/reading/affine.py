@@ -5,17 +5,17 @@ import math
 import numpy as np
 
 from models.proof.operators.affine import Dense, Scale, Shift
-from models.proof.operators.elementwise import Activation
 from models.proof.operators.operator import Constant, Operator
+from models.proof.reading.branches import branch_sum
+from models.proof.reading.broadcasting import beside_constant
 from models.proof.reading.node import Node
-from models.proof.reading.routing import branch_sum
 
 
 def gemm(node: Node) -> list[Operator]:
     """A matrix product with its bias, batch first."""
-    for factor in ("alpha", "beta"):
-        if node.attributes.get(factor, 1.0) != 1.0:
-            raise node.refuse(f"{factor} = {node.attributes[factor]}", f"{factor} = 1")
+    alpha, beta = (float(node.attributes.get(name, 1.0)) for name in ("alpha", "beta"))
+    if not math.isfinite(alpha + beta):
+        raise node.refuse(f"alpha = {alpha} and beta = {beta}", "finite factors")
     if node.attributes.get("transA", 0):
         raise node.refuse("transA = 1, which mixes the batch", "transA = 0")
     x, weight = node.activation(), node.weight(1, "weight").array
@@ -28,7 +28,7 @@ def gemm(node: Node) -> list[Operator]:
         if stored.shape not in ((), (1,), (1, 1), (len(weight),), (1, len(weight))):
             raise node.refuse(f"a bias of shape {list(stored.shape)}", "one entry to an output")
         bias = Constant(np.broadcast_to(stored.reshape(-1), (len(weight),)))
-    return [Dense(**node.named(x), weight=Constant(weight), bias=bias)]
+    return [Dense(**node.named(x), weight=Constant(weight), bias=bias, alpha=alpha, beta=beta)]
 
 
 def matmul(node: Node) -> list[Operator]:
@@ -45,16 +45,14 @@ def add_or_subtract(node: Node) -> list[Operator]:
     subtract = node.kind == "Sub"
     if any(node.is_constant(place) for place in (0, 1)):
         place = 1 if node.is_constant(1) else 0
-        x = node.activation(1 - place)
-        constant = _fits(node, node.weight(place, "constant"), x)
-        return [
-            Shift(
-                **node.named(x),
-                constant=constant,
-                sign=-1 if subtract else 1,
-                negate=subtract and place == 0,
-            )
-        ]
+        enlarging, x, constant = beside_constant(node, place, "constant")
+        shift = Shift(
+            **node.named(x),
+            constant=constant,
+            sign=-1 if subtract else 1,
+            negate=subtract and place == 0,
+        )
+        return [*enlarging, shift]
     return branch_sum(node, (1, -1 if subtract else 1))
 
 
@@ -65,38 +63,8 @@ def scale(node: Node) -> list[Operator]:
     if node.kind == "Div" and not node.is_constant(1):
         raise node.refuse("a divisor that depends on the input", "a constant divisor")
     place = 1 if node.is_constant(1) else 0
-    x = node.activation(1 - place)
-    constant = _fits(node, node.weight(place, "constant"), x)
+    enlarging, x, constant = beside_constant(node, place, "constant")
     if node.kind == "Div" and not np.abs(constant.array).min() > 0:
         raise node.refuse("a divisor of 0", "divisors other than 0")
-    return [Scale(**node.named(x), constant=constant, divide=node.kind == "Div")]
-
-
-def activation(node: Node) -> list[Operator]:
-    """A piecewise linear function of each entry."""
-    x = node.activation()
-    slope = None
-    if node.kind == "LeakyRelu":
-        alpha = float(node.attributes.get("alpha", 0.01))
-        slope = Constant(np.array(alpha, dtype=np.float32))
-        if not math.isfinite(alpha):
-            raise node.refuse(f"alpha = {alpha}", "a finite slope")
-    if node.kind == "PRelu":
-        slope = _fits(node, node.weight(1, "slope"), x)
-    return [Activation(**node.named(x), slope=slope)]
-
-
-def _fits(node: Node, constant: Constant, x: str) -> Constant:
-    """A constant that broadcasts to x without enlarging it or touching the batch."""
-    full = (2, *node.shapes[x])
-    shape = constant.array.shape
-    padded = (1,) * (len(full) - len(shape)) + shape
-    same_batch = len(padded) == len(full) and padded[0] == 1
-    if not same_batch or any(
-        side not in (1, target) for side, target in zip(padded[1:], full[1:], strict=True)
-    ):
-        raise node.refuse(
-            f"a constant of shape {list(shape)} beside an activation of shape {list(full[1:])}",
-            "a constant that broadcasts to it",
-        )
-    return constant
+    scale = Scale(**node.named(x), constant=constant, divide=node.kind == "Div")
+    return [*enlarging, scale]

@@ -109,6 +109,8 @@ def _slice(node: Node, array: np.ndarray, *_: np.ndarray) -> np.ndarray:
     starts, ends = node.integers(1, "starts"), node.integers(2, "ends")
     axes = node.integers(3, "axes") if node.input(3) else tuple(range(len(starts)))
     steps = node.integers(4, "steps") if node.input(4) else (1,) * len(starts)
+    if BATCH in (*starts, *ends, *steps):
+        raise node.refuse("a part as long as the batch", "parts that the file fixes")
     places = [slice(None)] * array.ndim
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         places[axis] = slice(start, end if step > 0 or end >= -array.shape[axis] else None, step)

@@ -9,7 +9,7 @@ import onnx
 from onnx import numpy_helper
 
 from models.errors import ModelError
-from models.proof.operators.operator import Constant
+from models.proof.operators.operator import Constant, Operator
 from models.proof.reading.checks import first_line
 
 BATCH = 2**61 - 1
@@ -17,6 +17,8 @@ BATCH = 2**61 - 1
 
 Constants = MutableMapping[str, np.ndarray]
 Activations = Mapping[str, tuple[int, ...]]
+Step = tuple[type[Operator], dict[str, Any]]
+"""A class of operators, and its fields beside those that every operator has."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,40 @@ class Node:
             raise self.refuse(f"{role} that is empty, NaN or infinite", "finite numbers")
         return Constant(array)
 
+    def number(self, place: int, role: str) -> float:
+        """A constant float32 operand with one entry, finite."""
+        stored = self.weight(place, role).array
+        if stored.size != 1:
+            raise self.refuse(f"{role} of shape {list(stored.shape)}", "a single number")
+        return float(stored.reshape(()))
+
     def activation(self, place: int = 0) -> str:
         """Name of an operand that depends on the input."""
         name = self.input(place)
         if name not in self.shapes:
-            raise self.refuse(f"operand {place} that is a constant", "an activation")
+            what = "a constant" if name in self.constants else "no value but places or a mask"
+            raise self.refuse(f"operand {place} that is {what}", "an activation")
         return name
+
+    def axis(self, stored: int, rank: int) -> int:
+        """An axis behind the batch, counted from the front."""
+        axis = stored + rank if stored < 0 else stored
+        if not 0 < axis < rank:
+            raise self.refuse(f"axis {stored}, which is the batch or no axis", "an axis behind it")
+        return axis
+
+    def inner(self, place: int) -> str:
+        """A name for a value inside the node; with its line break no file can hold it."""
+        return f"{self.outputs[0]}\n{place}"
+
+    def chain(self, x: str, *steps: Step) -> list[Operator]:
+        """Operators that together compute the node, each reading the one before."""
+        operators: list[Operator] = []
+        for place, (make, fields) in enumerate(steps, start=1):
+            result = self.outputs[0] if place == len(steps) else self.inner(place)
+            operators.append(make(**self.named(x) | {"result": result} | fields))
+            x = result
+        return operators
 
     def named(self, *operands: str) -> dict[str, Any]:
         """The fields that every operator has."""

@@ -1,11 +1,11 @@
-"""Nodes that move entries or join branches: which forms of each are accepted."""
+"""Nodes that move entries: which forms of each are accepted."""
 
 import math
 
 import numpy as np
 
 from models.proof.operators.operator import Operator
-from models.proof.operators.routing import Concatenation, Move, Sum
+from models.proof.operators.routing import Move
 from models.proof.reading.node import BATCH, Node
 
 
@@ -64,17 +64,10 @@ def identity(node: Node) -> list[Operator]:
     return [Move(**node.named(node.activation()))]
 
 
-def concat(node: Node) -> list[Operator]:
-    """Branches side by side."""
-    operands = tuple(node.activation(place) for place in range(len(node.inputs)))
-    axis = _axis(node, len(node.shapes[operands[0]]) + 1)
-    return [Concatenation(**node.named(*operands), axis=axis)]
-
-
 def split(node: Node) -> list[Operator]:
     """Parts of an axis, one operator to a part."""
     x = node.activation()
-    axis = _axis(node, len(node.shapes[x]) + 1)
+    axis = node.axis(node.attributes.get("axis", 0), len(node.shapes[x]) + 1)
     side, parts = node.shapes[x][axis - 1], len(node.outputs)
     if node.attributes.get("num_outputs", parts) != parts:
         raise node.refuse(f"{node.attributes['num_outputs']} parts", f"its {parts} outputs")
@@ -94,18 +87,31 @@ def split(node: Node) -> list[Operator]:
     return pieces
 
 
-def branch_sum(node: Node, signs: tuple[int, ...] | None = None) -> list[Operator]:
-    """Branches of one shape, added with their signs."""
-    operands = tuple(node.activation(place) for place in range(len(node.inputs)))
-    if len({node.shapes[name] for name in operands}) != 1:
-        shapes = ", ".join(str(list(node.shapes[name])) for name in operands)
-        raise node.refuse(f"branches of shapes {shapes}", "branches of one shape")
-    return [Sum(**node.named(*operands), signs=signs or (1,) * len(operands))]
-
-
-def _axis(node: Node, rank: int) -> int:
-    axis = int(node.attributes.get("axis", 0))
-    axis += rank if axis < 0 else 0
-    if not 0 < axis < rank:
-        raise node.refuse(f"axis = {axis}, which is the batch or no axis", "an axis behind it")
-    return axis
+def depth_to_space(node: Node) -> list[Operator]:
+    """Channels to places, or back: two new shapes and an order of axes between them."""
+    x = node.activation()
+    block = node.attributes["blocksize"]
+    shape = node.shapes[x]
+    if len(shape) != 3 or block < 1:
+        raise node.refuse(f"blocks of {block} for an example of shape {list(shape)}", "an image")
+    channels, height, width = shape
+    if node.kind == "SpaceToDepth":
+        rows, columns = height // block, width // block
+        apart = (channels, rows, block, columns, block)
+        order = (0, 3, 5, 1, 2, 4)
+        target = (channels * block**2, rows, columns)
+    else:
+        fewer = channels // block**2
+        mode = node.attributes.get("mode", b"DCR")
+        if mode not in (b"DCR", b"CRD"):
+            raise node.refuse(f"mode {mode.decode()}", "DCR or CRD")
+        apart = (block, block, fewer, height, width)
+        order = (0, 3, 4, 1, 5, 2)
+        if mode == b"CRD":
+            apart, order = (fewer, block, block, height, width), (0, 1, 4, 2, 5, 3)
+        target = (fewer, height * block, width * block)
+    if math.prod(apart) != math.prod(shape):
+        raise node.refuse(f"blocks of {block} for an example of shape {list(shape)}", "whole ones")
+    return node.chain(
+        x, (Move, {"reshape": apart}), (Move, {"order": order}), (Move, {"reshape": target})
+    )
