@@ -1,10 +1,15 @@
 """Slow and obvious twins, and small ONNX files that hold what a test needs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx
+import torch
 from onnx import TensorProto, helper, numpy_helper
+
+from models.proof.program import Program, logits_in_float64
+from models.proof.reading.reader import read_program
+from models.proof.sealing import run_onnx
 
 
 def onnx_file(
@@ -86,3 +91,63 @@ def orthogonal_classifier(
 def images(count: int, shape: Sequence[int], *, seed: int = 0) -> np.ndarray:
     """Random float32 images in [0, 1]."""
     return np.random.default_rng(seed).random((count, *shape)).astype(np.float32)
+
+
+def form(
+    *nodes: onnx.NodeProto, shape: Sequence[int], opset: int = 20, **weights: np.ndarray
+) -> bytes:
+    """Nodes from `x` to `g`, whose entries are the logits."""
+    flatten = helper.make_node("Flatten", ["g"], ["logits"], name="flatten")
+    return onnx_file([*nodes, flatten], shape=shape, weights=weights, opset=opset)
+
+
+def check_form(content: bytes, *, seed: int = 0) -> None:
+    """A program computes what ONNX Runtime computes, on inputs of both signs."""
+    program = read_program(content)
+    inputs = images(5, program.input_shape, seed=seed) - np.float32(0.5)
+    found = logits_in_float64(program, inputs)
+    expected = run_onnx(content, inputs, optimised=False)["logits"]
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def dense_norm(program: Program) -> float:
+    """Norm of an affine program as a dense matrix, one column to a basis image."""
+    basis = torch.eye(program.input_size, dtype=torch.float64).reshape(-1, *program.input_shape)
+    zero = torch.zeros(1, *program.input_shape, dtype=torch.float64)
+    matrix = program(basis) - program(zero)
+    return float(torch.linalg.svdvals(matrix)[0])
+
+
+def steepest(
+    program: Callable[[torch.Tensor], torch.Tensor],
+    shape: Sequence[int],
+    *,
+    seed: int,
+    steps: int = 40,
+    length: float = 0.1,
+    middle: float = 0.0,
+) -> float:
+    """Largest ‖f(x) - f(x′)‖ / ‖x - x′‖ that ascent finds, in float64.
+
+    Args:
+        program: f.
+        shape: of one example.
+        seed: of the starts.
+        steps: of the ascent.
+        length: of x - x′; a kink farther away from x is not seen.
+        middle: of the starts, which reach 0.5 to each side.
+    """
+    noise = torch.Generator().manual_seed(seed)
+    start = torch.rand(8, *shape, generator=noise, dtype=torch.float64) - 0.5 + middle
+    direction = torch.randn(start.shape, generator=noise, dtype=torch.float64)
+    best = 0.0
+    for _ in range(steps):
+        direction = direction.detach().requires_grad_()
+        unit = direction / direction.flatten(1).norm(dim=1).view(-1, *[1] * len(shape)) * length
+        change = program(start + unit) - program(start)
+        stretch = change.flatten(1).norm(dim=1) / length
+        best = max(best, float(stretch.detach().max()))
+        (gradient,) = torch.autograd.grad(stretch.sum(), direction)
+        direction = direction + gradient / (gradient.norm() + 1e-300) * direction.norm()
+    return best

@@ -66,9 +66,11 @@ class Smooth(Operator):
 
     def stretch(self, shape: tuple[int, ...]) -> Stretch:
         """The steepest slope, and the function at 0 in every entry."""
-        slope, at_zero = {"Tanh": (1, 0), "Sigmoid": (0.25, 0.5), "Softplus": (1, math.log(2))}[
-            self.kind
-        ]
+        slope, at_zero = {
+            "Tanh": (1.0, 0.0),
+            "Sigmoid": (0.25, 0.5),
+            "Softplus": (1.0, math.log(2)),
+        }[self.kind]
         offset = up(at_zero * math.sqrt(math.prod(shape)), 4) if at_zero else 0.0
         return assumed_stretch(self.kind, method="steepest slope", factor=slope, offset=offset)
 

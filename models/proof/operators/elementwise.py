@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -55,9 +54,5 @@ class Clip(Operator):
 
     def stretch(self, shape: tuple[int, ...]) -> Stretch:
         """Slopes are 0 or 1; a 0 may be moved to a bound."""
-        at_zero = np.zeros((), dtype=np.float32)
-        if self.low is not None:
-            at_zero = np.maximum(at_zero, self.low.array)
-        if self.high is not None:
-            at_zero = np.minimum(at_zero, self.high.array)
-        return Stretch(method="slope at most 1", offset=broadcast_norm(Constant(at_zero), shape))
+        at_zero = Constant(self.run(torch.zeros(())).numpy())
+        return Stretch(method="slope at most 1", offset=broadcast_norm(at_zero, shape))

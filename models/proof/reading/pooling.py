@@ -1,6 +1,6 @@
 """Pooling nodes: their windows, listed axis by axis, and which forms are accepted."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from models.proof.operators.operator import Operator
 from models.proof.operators.pooling import AveragePool, LpPool, MaxPool, Windows
@@ -18,16 +18,16 @@ class Geometry:
         kernel: entries of a window.
         stride: between the starts of two windows.
         dilation: between two entries of a window.
-        pads: before and behind the axis.
         ceil: whether a last window may reach beyond the padding.
+        pads: before and behind the axis.
     """
 
     side: int
     kernel: int
     stride: int
     dilation: int
-    pads: tuple[int, int]
     ceil: bool
+    pads: tuple[int, int] = (0, 0)
 
     def windows(self) -> Windows:
         """The entries behind each entry of the result."""
@@ -83,43 +83,44 @@ def _windows(node: Node, x: str) -> tuple[Windows | None, ...]:
     kernels = node.attributes["kernel_shape"]
     strides = node.attributes.get("strides", [1] * rank)
     dilations = node.attributes.get("dilations", [1] * rank)
-    if not rank == len(kernels) == len(strides) == len(dilations):
+    if not rank == len(kernels) == len(strides) == len(dilations) > 0:
         raise node.refuse(f"a kernel of shape {list(kernels)}", f"{rank} axes")
     if min(*kernels, *strides, *dilations) < 1:
         raise node.refuse("a kernel, stride or dilation below 1", "positive whole numbers")
     along: list[Windows | None] = [None]
     for axis, side in enumerate(sides):
-        reach = (kernels[axis] - 1) * dilations[axis] + 1
-        found = Geometry(
+        bare = Geometry(
             side=side,
             kernel=kernels[axis],
             stride=strides[axis],
             dilation=dilations[axis],
-            pads=_pads(node, axis, rank, side=side, reach=reach, stride=strides[axis]),
             ceil=bool(node.attributes.get("ceil_mode", 0)),
-        ).windows()
+        )
+        found = replace(bare, pads=_pads(node, axis, bare, rank=rank)).windows()
         if not found or any(set(window) == {PAD} for window in found):
             raise node.refuse("no window, or a window of padding alone", "windows on the image")
         along.append(found)
     return tuple(along)
 
 
-def _pads(
-    node: Node, axis: int, rank: int, *, side: int, reach: int, stride: int
-) -> tuple[int, int]:
+def _pads(node: Node, axis: int, bare: Geometry, *, rank: int) -> tuple[int, int]:
     """Padding before and behind an axis, as told or as `auto_pad` makes it."""
     told = node.attributes.get("pads", [0] * (2 * rank))
     way = node.attributes.get("auto_pad", b"NOTSET").decode()
     if way == "NOTSET":
-        if len(told) != 2 * rank or min(told) < 0:
-            raise node.refuse(f"pads {list(told)}", f"{2 * rank} pads, none negative")
+        if len(told) != 2 * rank or not 0 <= min(told) <= max(told[axis::rank]) < bare.kernel:
+            raise node.refuse(f"pads {list(told)}", f"{2 * rank} pads from 0, below the kernel")
         return told[axis], told[axis + rank]
-    if any(told) or node.attributes.get("ceil_mode", 0):
+    if any(told) or bare.ceil:
         raise node.refuse(f"auto_pad = {way} with pads or ceil_mode", "one of them")
     if way == "VALID":
         return 0, 0
-    if way not in ("SAME_UPPER", "SAME_LOWER"):
-        raise node.refuse(f"auto_pad = {way}", "NOTSET, VALID, SAME_UPPER or SAME_LOWER")
-    total = max((-(-side // stride) - 1) * stride + reach - side, 0)
+    total = (-(-bare.side // bare.stride) - 1) * bare.stride + bare.kernel - bare.side
+    if way not in ("SAME_UPPER", "SAME_LOWER") or bare.dilation != 1 or total < 0:
+        raise node.refuse(
+            f"auto_pad = {way}, dilation {bare.dilation}, {total} entries of padding",
+            "VALID; SAME_UPPER or SAME_LOWER with dilation 1 and no gap between windows, where "
+            "runtimes agree",
+        )
     less, more = total // 2, total - total // 2
     return (less, more) if way == "SAME_UPPER" else (more, less)

@@ -87,19 +87,14 @@ def _nearest(node: Node, side: int, scale: Fraction) -> tuple[int, ...]:
     """Places along an axis of `side` entries, resized by `scale`."""
     transformation = node.attributes.get("coordinate_transformation_mode", b"half_pixel").decode()
     rounding = node.attributes.get("nearest_mode", b"round_prefer_floor").decode()
-    exact_length = side * scale
-    length = math.floor(exact_length)
-    check_size(length)
-    whole = length == exact_length
-    unclear = not whole and abs(exact_length - round(exact_length)) < CLEAR
-    if not 1 <= length <= LONGEST or side > LONGEST or unclear:
-        raise node.refuse(f"scale {float(scale)} of an axis of {side}", "a clear length below 2^14")
-    if transformation == "half_pixel_symmetric" and not whole:
-        raise node.refuse("half_pixel_symmetric with a length that is cut", "whole lengths")
+    length = side * scale
+    check_size(math.ceil(length))
+    if length.denominator != 1 or max(side, length) > LONGEST:
+        raise node.refuse(f"scale {float(scale)} of an axis of {side}", "a whole length below 2^14")
     nearest = _ROUNDED[rounding]
     picked = []
-    for at in range(length):
-        place, exact = _place(at, side, length, scale, transformation)
+    for at in range(int(length)):
+        place, exact = _place(at, side, int(length), scale, transformation)
         if not exact and nearest(place - CLEAR) != nearest(place + CLEAR):
             raise node.refuse(
                 f"scale {float(scale)}, {transformation} and {rounding}, which float32 rounding "
