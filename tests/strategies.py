@@ -1,10 +1,275 @@
-"""Random programs, drawn from the whole table of operators."""
+"""Random ONNX files, drawn from the whole table of operators, for rows and for images.
+
+A drawn file is small, so that ascent and 200-bit arithmetic are quick.  Each step changes the
+current tensor; a rank of 2 is a batch of rows, one of 4 a batch of images.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import hypothesis
+import numpy as np
+from hypothesis import strategies as st
+from onnx import helper
+
+from tests.oracles import onnx_file
 
 FUZZING = hypothesis.settings.default.max_examples >= 1000
+MOST_ENTRIES = 200
+OPSET = 22
 
 
 def draws(*, test: int, fuzz: int) -> hypothesis.settings:
     """How many examples are drawn, while testing and under `make fuzz`."""
     return hypothesis.settings(max_examples=fuzz if FUZZING else test)
+
+
+@dataclass
+class Sketch:
+    """A graph in the making: nodes so far, and the current tensor with its example's shape."""
+
+    rng: np.random.Generator
+    shape: tuple[int, ...]
+    current: str = "x"
+    nodes: list = field(default_factory=list)
+    weights: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def weight(self, array):
+        name = f"w{len(self.weights)}"
+        self.weights[name] = np.asarray(array, dtype=np.float32)
+        return name
+
+    def noise(self, *shape):
+        return self.weight(self.rng.standard_normal(shape))
+
+    def whole(self, *values):
+        name = f"i{len(self.weights)}"
+        self.weights[name] = np.array(values, dtype=np.int64)
+        return name
+
+    def below(self, limit, low=0):
+        return int(self.rng.integers(low, limit))
+
+    def pick(self, *options):
+        return options[self.below(len(options))]
+
+    def axis(self):
+        return self.below(len(self.shape)) + 1
+
+    def add(self, kind, *operands, outputs=1, **attributes):
+        """A node; its first result."""
+        names = [f"t{len(self.nodes)}_{at}" for at in range(outputs)]
+        self.nodes.append(helper.make_node(kind, list(operands), names, **attributes))
+        return names[0]
+
+    def then(self, kind, *operands, shape=None, **attributes):
+        """A node after the current tensor, which it reads first."""
+        self.current = self.add(kind, self.current, *operands, **attributes)
+        self.shape = self.shape if shape is None else tuple(shape)
+
+    def with_side(self, axis, side):
+        return (*self.shape[: axis - 1], side, *self.shape[axis:])
+
+    def constant(self, draw=None):
+        """A constant that broadcasts to the current tensor along some axes."""
+        shape = [side if self.below(2) else 1 for side in self.shape]
+        return self.weight((draw or self.rng.standard_normal)((1, *shape)))
+
+
+def linear(s: Sketch) -> None:
+    width = s.shape[-1]
+    s.then("MatMul", s.noise(width, s.pick(width, 3)), shape=(*s.shape[:-1], 0))
+    s.shape = (*s.shape[:-1], s.weights[s.nodes[-1].input[1]].shape[1])
+
+
+def gemm(s: Sketch) -> None:
+    if len(s.shape) > 1:
+        s.then("Flatten", shape=(int(np.prod(s.shape)),))
+    width = s.pick(3, 4, 6)
+    factors = s.pick({}, {"alpha": -0.7}, {"alpha": 1.5, "beta": 0.25})
+    s.then("Gemm", s.noise(s.shape[0], width), s.noise(width), shape=(width,), **factors)
+
+
+def arithmetic(s: Sketch) -> None:
+    kind = s.pick("Add", "Sub", "Mul", "Div", "Max", "Min")
+    s.then(kind, s.constant((lambda shape: 0.5 + s.rng.random(shape)) if kind == "Div" else None))
+
+
+def enlarged(s: Sketch) -> None:
+    ones = [at for at, side in enumerate(s.shape) if side == 1]
+    if ones:
+        shape = s.with_side(ones[0] + 1, 3)
+        s.then(s.pick("Add", "Mul", "Max", "Sub"), s.noise(1, *shape), shape=shape)
+
+
+def kinked(s: Sketch) -> None:
+    kind = s.pick("Relu", "Abs", "Neg", "LeakyRelu", "PRelu", "Clip", "Clip below")
+    match kind:
+        case "PRelu":
+            s.then(kind, s.constant())
+        case "Clip":
+            s.then(kind, s.weight(-0.6), s.weight(0.4))
+        case "Clip below":
+            s.then("Clip", s.weight(0.1))
+        case _:
+            s.then(kind)
+
+
+def smooth(s: Sketch) -> None:
+    kind = s.pick("Tanh", "Sigmoid", "Softplus", "Softmax")
+    s.then(kind, **({"axis": s.axis()} if kind == "Softmax" else {}))
+
+
+def branched(s: Sketch) -> None:
+    width = s.shape[-1]
+    branch = s.add("Relu", s.add("MatMul", s.current, s.noise(width, width)))
+    match s.pick("Add", "Sub", "Sum", "Max", "Min", "Concat"):
+        case "Sum":
+            s.then("Sum", branch, s.current)
+        case "Concat":
+            axis = s.axis()
+            s.then("Concat", branch, axis=axis, shape=s.with_side(axis, 2 * s.shape[axis - 1]))
+        case kind:
+            s.then(kind, branch)
+
+
+def mean_taken_off(s: Sketch) -> None:
+    """A branch that an axis makes larger."""
+    axis = s.axis()
+    mean = s.add("ReduceMean", s.current, s.whole(axis))
+    s.then("Sub", mean)
+
+
+def split(s: Sketch) -> None:
+    axis = s.axis()
+    side = s.shape[axis - 1]
+    if side > 1:
+        first = s.add("Split", s.current, s.whole(1, side - 1), outputs=2, axis=axis)
+        second = s.nodes[-1].output[1]
+        s.current = s.add("Concat", second, s.add("Abs", first), axis=axis)
+
+
+def turned(s: Sketch) -> None:
+    order = s.rng.permutation(len(s.shape))
+    s.then("Transpose", perm=[0, *(int(at) + 1 for at in order)], shape=[s.shape[a] for a in order])
+
+
+def picked(s: Sketch) -> None:
+    axis = s.axis()
+    side = s.shape[axis - 1]
+    match s.pick("Slice", "Gather", "Tile", "Pad", "Resize", "scalar"):
+        case "Slice":
+            step = s.pick(-2, -1, 1, 2)
+            start, end = (s.below(side), side) if step > 0 else (side - 1, -side - 1)
+            count = len(range(*slice(start, end if step > 0 else None, step).indices(side)))
+            weights = [s.whole(value) for value in (start, end, axis, step)]
+            s.then("Slice", *weights, shape=s.with_side(axis, count))
+        case "Gather":
+            places = s.rng.integers(-side, side, s.below(5, low=1))
+            s.then("Gather", s.whole(*places), axis=axis, shape=s.with_side(axis, len(places)))
+        case "scalar" if len(s.shape) > 1:
+            s.weights[f"i{len(s.weights)}"] = np.array(s.below(side), dtype=np.int64)
+            s.then("Gather", list(s.weights)[-1], axis=axis)
+            s.shape = (*s.shape[: axis - 1], *s.shape[axis:])
+        case "Tile":
+            repeats = [1] * (len(s.shape) + 1)
+            repeats[axis] = 2
+            s.then("Tile", s.whole(*repeats), shape=s.with_side(axis, 2 * side))
+        case "Resize":
+            scales = [1] * (len(s.shape) + 1)
+            scales[axis] = s.pick(2, 3)
+            s.then("Resize", "", s.weight(scales), nearest_mode="floor",
+                   coordinate_transformation_mode="asymmetric",
+                   shape=s.with_side(axis, scales[axis] * side))  # fmt: skip
+        case "Pad":
+            mode = s.pick("constant", "edge", "reflect", "wrap")
+            widths = [s.below(min(side, 3)), s.below(min(side, 3))]
+            value = s.noise() if mode == "constant" else ""
+            s.then("Pad", s.whole(*widths), value, s.whole(axis), mode=mode,
+                   shape=s.with_side(axis, side + sum(widths)))  # fmt: skip
+
+
+def blocks(s: Sketch) -> None:
+    if len(s.shape) != 3:
+        return
+    channels, height, width = s.shape
+    if channels % 4 == 0:
+        shape = (channels // 4, 2 * height, 2 * width)
+        s.then("DepthToSpace", blocksize=2, mode=s.pick("DCR", "CRD"), shape=shape)
+    elif height % 2 == width % 2 == 0:
+        s.then("SpaceToDepth", blocksize=2, shape=(4 * channels, height // 2, width // 2))
+
+
+def pooled(s: Sketch) -> None:
+    sides = s.shape[1:]
+    if len(sides) not in (1, 2):
+        return
+    kind = s.pick("MaxPool", "AveragePool", "LpPool")
+    kernel = [min(side, s.pick(2, 3)) for side in sides]
+    strides = [s.pick(1, 2) for _ in sides]
+    pads = [s.below(k) for k in kernel * 2] if s.below(2) else [0] * (2 * len(sides))
+    ceil = s.below(2) if kind == "MaxPool" else 0
+    counts = {"count_include_pad": s.below(2)} if kind == "AveragePool" else {}
+    counted = []
+    for side, k, step, before, behind in zip(
+        sides, kernel, strides, pads, pads[len(sides) :], strict=False
+    ):
+        free = side + before + behind - k
+        counted.append((-(-free // step) if ceil else free // step) + 1)
+        if (counted[-1] - 1) * step - before >= side:
+            return  # a window of padding alone
+    s.then(kind, kernel_shape=kernel, strides=strides, pads=pads, shape=(s.shape[0], *counted),
+           **({"ceil_mode": ceil} if ceil else {}), **counts)  # fmt: skip
+
+
+def reduced(s: Sketch) -> None:
+    kind = s.pick("ReduceMax", "ReduceMin", "ReduceMean", "ReduceSum", "ReduceL2", "Global")
+    if kind == "Global":
+        if len(s.shape) > 1:
+            shape = (s.shape[0], *(1 for _ in s.shape[1:]))
+            s.then(s.pick("GlobalMaxPool", "GlobalAveragePool"), shape=shape)
+        return
+    axis = s.axis()
+    keep = 1 if len(s.shape) == 1 else s.below(2)
+    shape = s.with_side(axis, 1) if keep else (*s.shape[: axis - 1], *s.shape[axis:])
+    s.then(kind, s.whole(axis), keepdims=keep, shape=shape)
+
+
+def sorted_(s: Sketch) -> None:
+    axis = s.axis()
+    k = s.below(s.shape[axis - 1] + 1, low=1)
+    s.then("TopK", s.whole(k), axis=axis, largest=s.below(2), outputs=2,
+           shape=s.with_side(axis, k))  # fmt: skip
+
+
+STEPS: tuple[Callable[[Sketch], None], ...] = (
+    linear, gemm, arithmetic, enlarged, kinked, smooth, branched, mean_taken_off, split, turned,
+    picked, blocks, pooled, reduced, sorted_,
+)  # fmt: skip
+UNROUNDED = ("Tanh", "Sigmoid", "Softplus", "Softmax", "LpPool", "ReduceL2")
+"""Operators without a float32 rule."""
+
+
+@st.composite
+def programs(draw, *, steps=STEPS):
+    """An ONNX file of up to 6 steps: chains and branches of rows and images, and a head or none."""
+    s = Sketch(
+        rng=np.random.default_rng(draw(st.integers(0, 2**32 - 1))),
+        shape=draw(st.sampled_from([(6,), (2, 5), (1, 4, 4), (4, 2, 3), (2, 3, 2)])),
+    )
+    shape = s.shape
+    for step in draw(st.lists(st.sampled_from(steps), min_size=1, max_size=6)):
+        before = s.current, s.shape, len(s.nodes)
+        step(s)
+        if np.prod(s.shape) > MOST_ENTRIES:
+            s.current, s.shape = before[:2]
+            del s.nodes[before[2] :]
+    if len(s.shape) > 1:
+        s.then("Flatten", shape=(int(np.prod(s.shape)),))
+    if draw(st.booleans()) or s.shape[0] < 2:
+        s.nodes.append(helper.make_node("Gemm", [s.current, s.noise(s.shape[0], 3)], ["logits"]))
+    else:
+        s.nodes.append(helper.make_node("Identity", [s.current], ["logits"]))
+    used = {name for node in s.nodes for name in node.input}
+    weights = {name: array for name, array in s.weights.items() if name in used}
+    return onnx_file(s.nodes, shape=shape, weights=weights, opset=OPSET)

@@ -20,8 +20,8 @@ from models.proof.reading.selection import selection
 HALF = Fraction(1, 2)
 CLEAR = Fraction(1, 2**10)
 """How far a place must be from where another entry would be nearest, in entries."""
-LONGEST = 2**14
-"""Longest axis: up to it float32 places are accurate to `CLEAR`."""
+LONGEST = 2**11
+"""Longest axis: up to it four float32 roundings of a place stay below `CLEAR`."""
 
 _ROUNDED: dict[str, Callable[[Fraction], int]] = {
     "round_prefer_floor": lambda place: math.ceil(place - HALF),
@@ -89,8 +89,10 @@ def _nearest(node: Node, side: int, scale: Fraction) -> tuple[int, ...]:
     rounding = node.attributes.get("nearest_mode", b"round_prefer_floor").decode()
     length = side * scale
     check_size(math.ceil(length))
-    if length.denominator != 1 or max(side, length) > LONGEST:
-        raise node.refuse(f"scale {float(scale)} of an axis of {side}", "a whole length below 2^14")
+    if length.denominator != 1 or side > LONGEST or length > LONGEST:
+        raise node.refuse(
+            f"scale {float(scale)} of an axis of {side}", f"a whole length of {LONGEST} at most"
+        )
     nearest = _ROUNDED[rounding]
     picked = []
     for at in range(int(length)):
