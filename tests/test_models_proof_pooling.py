@@ -132,12 +132,12 @@ REFUSED = {
     "the places of a maximum": (
         form(node("MaxPool", ["x"], ["m", "i"], kernel_shape=[2, 2]), node("Neg", ["i"], ["g"]),
              shape=IMAGE),
-        "no value but places",
+        "of places or a mask",
     ),
     "the places of a sort": (
         form(node("TopK", ["x", "k"], ["v", "i"]), node("Abs", ["i"], ["g"]), shape=IMAGE,
              k=np.array([2])),
-        "no value but places",
+        "of places or a mask",
     ),
     "no order": (
         form(node("TopK", ["x", "k"], ["g", "i"], sorted=0), shape=IMAGE, k=np.array([2])),

@@ -41,9 +41,9 @@ def matmul(node: Node) -> list[Operator]:
 
 
 def add_or_subtract(node: Node) -> list[Operator]:
-    """A constant added or taken away, or two branches."""
+    """A constant added or taken away, or branches."""
     subtract = node.kind == "Sub"
-    if any(node.is_constant(place) for place in (0, 1)):
+    if len(node.inputs) == 2 and any(node.is_constant(place) for place in (0, 1)):
         place = 1 if node.is_constant(1) else 0
         enlarging, x, constant = beside_constant(node, place, "constant")
         shift = Shift(
@@ -53,7 +53,7 @@ def add_or_subtract(node: Node) -> list[Operator]:
             negate=subtract and place == 0,
         )
         return [*enlarging, shift]
-    return branch_sum(node, (1, -1 if subtract else 1))
+    return branch_sum(node, (1, -1) if subtract else (1,) * len(node.inputs))
 
 
 def scale(node: Node) -> list[Operator]:

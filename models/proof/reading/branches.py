@@ -7,11 +7,10 @@ from models.proof.reading.broadcasting import expanded
 from models.proof.reading.node import Node, Step
 
 
-def branch_sum(node: Node, signs: tuple[int, ...] | None = None) -> list[Operator]:
+def branch_sum(node: Node, signs: tuple[int, ...]) -> list[Operator]:
     """Branches, enlarged to one shape, added with their signs."""
     operands = tuple(node.activation(place) for place in range(len(node.inputs)))
     operators, enlarged = _of_one_shape(node, operands)
-    signs = signs or (1,) * len(operands)
     return [*operators, Sum(**node.named(*enlarged), signs=signs)]
 
 

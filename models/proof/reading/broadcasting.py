@@ -6,6 +6,7 @@ import numpy as np
 
 from models.proof.operators.operator import Constant, Operator
 from models.proof.operators.selection import Selection
+from models.proof.reading.checks import check_places
 from models.proof.reading.node import Node
 
 Shape = tuple[int, ...]
@@ -50,6 +51,7 @@ def expanded(
 
 def enlarging(shape: Shape, target: Shape) -> tuple[tuple[int, ...] | None, ...]:
     """Indices that repeat each axis of length 1 up to the target's length."""
+    check_places(max(target))
     return tuple(
         None if side == wanted else (0,) * wanted
         for side, wanted in zip(shape, target, strict=True)

@@ -15,6 +15,8 @@ from models.errors import ModelError
 
 LARGEST_PROGRAM = 2**27
 """Entries of all tensors of one example together; 1 GiB in float64."""
+MOST_PLACES = 2**20
+"""Entries of an index array: those of one axis."""
 MOST_CLASSES = 2**12
 """Every pair of classes is bounded by itself."""
 
@@ -81,6 +83,18 @@ def check_size(entries: int) -> None:
         raise ModelError(
             f"the tensors of one example hold {entries} entries or more; accepted are at most "
             f"{LARGEST_PROGRAM}"
+        )
+
+
+def check_places(places: int) -> None:
+    """Refuse index arrays that would not fit into memory.
+
+    Raises:
+        ModelError: If one holds more than `MOST_PLACES` places.
+    """
+    if places > MOST_PLACES:
+        raise ModelError(
+            f"the windows or places along an axis are {places}; accepted are at most {MOST_PLACES}"
         )
 
 

@@ -82,10 +82,12 @@ class Node:
     def activation(self, place: int = 0) -> str:
         """Name of an operand that depends on the input."""
         name = self.input(place)
-        if name not in self.shapes:
-            what = "a constant" if name in self.constants else "no value but places or a mask"
-            raise self.refuse(f"operand {place} that is {what}", "an activation")
-        return name
+        if name and name in self.shapes:
+            return name
+        what = "that is left out"
+        if name:
+            what = "that is a constant" if name in self.constants else "of places or a mask"
+        raise self.refuse(f"operand {place} {what}", "an activation")
 
     def axis(self, stored: int, rank: int) -> int:
         """An axis behind the batch, counted from the front."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from models.proof.operators.operator import Operator
 from models.proof.operators.pooling import AveragePool, LpPool, MaxPool, Windows
 from models.proof.operators.selection import PAD
-from models.proof.reading.checks import check_size
+from models.proof.reading.checks import check_places
 from models.proof.reading.node import Node
 
 
@@ -34,7 +34,7 @@ class Geometry:
         reach = (self.kernel - 1) * self.dilation + 1
         free = self.side + sum(self.pads) - reach
         last = (-(-free // self.stride) if self.ceil else free // self.stride) if free >= 0 else -1
-        check_size((last + 1) * self.kernel)
+        check_places((last + 1) * self.kernel)
         starts = (place * self.stride - self.pads[0] for place in range(last + 1))
         return tuple(
             tuple(

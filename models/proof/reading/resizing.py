@@ -13,7 +13,6 @@ from fractions import Fraction
 import numpy as np
 
 from models.proof.operators.operator import Operator
-from models.proof.reading.checks import check_size
 from models.proof.reading.node import BATCH, Node
 from models.proof.reading.selection import selection
 
@@ -88,7 +87,6 @@ def _nearest(node: Node, side: int, scale: Fraction) -> tuple[int, ...]:
     transformation = node.attributes.get("coordinate_transformation_mode", b"half_pixel").decode()
     rounding = node.attributes.get("nearest_mode", b"round_prefer_floor").decode()
     length = side * scale
-    check_size(math.ceil(length))
     if length.denominator != 1 or side > LONGEST or length > LONGEST:
         raise node.refuse(
             f"scale {float(scale)} of an axis of {side}", f"a whole length of {LONGEST} at most"

@@ -54,7 +54,7 @@ def lower_node(proto: onnx.NodeProto, constants: Constants, shapes: Activations)
 _LOWER: dict[str, Callable[[Node], list[Operator]]] = {
     "Add": affine.add_or_subtract,
     "Sub": affine.add_or_subtract,
-    "Sum": branches.branch_sum,
+    "Sum": affine.add_or_subtract,
     "Max": branches.extreme,
     "Min": branches.extreme,
     "Concat": branches.concat,

@@ -8,7 +8,7 @@ from models.proof.operators.operator import Operator
 from models.proof.operators.routing import Move
 from models.proof.operators.selection import PAD, Selection
 from models.proof.reading.broadcasting import Shape, enlarging
-from models.proof.reading.checks import check_size
+from models.proof.reading.checks import check_places, check_size
 from models.proof.reading.node import BATCH, Node, Step
 
 Indices = tuple[tuple[int, ...] | None, ...]
@@ -55,6 +55,7 @@ def gather(node: Node) -> list[Operator]:
         raise node.refuse(f"{stored.size} indices of type {stored.dtype}", "int64 or int32")
     if stored.min() < -side or stored.max() >= side:
         raise node.refuse(f"indices {stored.min()} to {stored.max()}", f"places below {side}")
+    check_places(stored.size)
     places = tuple(int(at) % side for at in stored.reshape(-1))
     indices = tuple(places if at == axis else None for at in range(1, len(shape) + 1))
     target = (*shape[: axis - 1], *stored.shape, *shape[axis:])
@@ -78,7 +79,6 @@ def expand(node: Node) -> list[Operator]:
             "a shape that it broadcasts to, 1 for the batch",
         )
     full = tuple(max(have, want) for have, want in zip(shape, target, strict=True))
-    check_size(math.prod(full))
     return selection(node, x, enlarging(shape, full))
 
 
@@ -89,7 +89,7 @@ def tile(node: Node) -> list[Operator]:
     batch, *repeats = node.integers(1, "repeats") or (0,)
     if batch != 1 or len(repeats) != len(shape) or min(repeats, default=0) < 1:
         raise node.refuse(f"repeats {[batch, *repeats]}", "1 for the batch and then 1 or more")
-    check_size(math.prod(shape) * math.prod(repeats))
+    check_places(max(side * times for side, times in zip(shape, repeats, strict=True)))
     indices = tuple(
         None if times == 1 else tuple(range(side)) * times
         for side, times in zip(shape, repeats, strict=True)
@@ -151,12 +151,14 @@ def _sliced(side: int, start: int, end: int, step: int) -> tuple[int, ...]:
     first, last = (
         min(max(place + side if place < 0 else place, least), most) for place in (start, end)
     )
-    return tuple(range(first, last, step))
+    places = range(first, last, step)
+    check_places(len(places))
+    return tuple(places)
 
 
 def _padded(node: Node, mode: str, side: int, before: int, behind: int) -> tuple[int, ...]:
     """Places of an axis with its border; a border below 0 is a crop."""
-    check_size(side + abs(before) + abs(behind))
+    check_places(side + abs(before) + abs(behind))
     longest = {"constant": math.inf, "edge": math.inf, "reflect": side - 1, "wrap": side}
     if mode not in longest:
         raise node.refuse(f"mode {mode}", ", ".join(longest))
