@@ -66,7 +66,7 @@ class MaxPool(Pooling):
         """The largest along one axis after the other."""
         x = values[0]
         for axis in self.pooled:
-            x = self.gathered(x, axis, filled_with=-math.inf).amax(axis + 1)
+            x = self.gathered(x, axis, filled_with=-math.inf).max(axis + 1).values
         return x
 
     def stretch(self, shape: tuple[int, ...]) -> Stretch:
