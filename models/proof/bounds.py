@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from models.proof.growth import Growth
 from models.proof.lipschitz import Rounding, Walk, float64_rounding, walk
-from models.proof.norms import pair_distance_bounds
+from models.proof.norms.distances import pair_distance_bounds
 from models.proof.operators.affine import Dense
 from models.proof.program import Program
 from models.proof.upward import (

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.proof.norms import absolute_norm_bound, matrix_norm_bound
+from models.proof.norms.matrix import absolute_norm_bound, matrix_norm_bound
 from models.proof.operators.operator import Constant, Operator, Stretch, broadcast_norm
 from models.proof.upward import FLOAT32, norm_bound, up, up_product
 

@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 from mpmath import mp
 
 from models.errors import CertifyError
-from models.proof import norms
-from models.proof.norms import absolute_norm_bound, matrix_norm_bound, pair_distance_bounds
+from models.proof.norms import matrix as norms
+from models.proof.norms.distances import pair_distance_bounds
+from models.proof.norms.matrix import absolute_norm_bound, matrix_norm_bound
 from tests.oracles import orthogonal
 
 sizes = st.integers(1, 12)
@@ -57,15 +58,15 @@ def test_only_a_zero_matrix_has_norm_zero():
 def test_a_bad_rotation_is_loose_or_refused_and_never_wrong():
     matrix = np.random.default_rng(1).standard_normal((6, 6))
     tilted = np.eye(6) + 0.02 * np.random.default_rng(2).standard_normal((6, 6))
-    assert norms._rotated_bound(matrix, tilted) >= exact_norm(matrix)
+    assert norms._rotated_bounds(matrix[None], tilted[None])[0] >= exact_norm(matrix)
     with pytest.raises(CertifyError, match="from orthogonal"):
-        norms._rotated_bound(matrix, 2 * np.eye(6))
+        norms._rotated_bounds(matrix[None], 2 * np.eye(6)[None])
 
 
 def test_a_bound_below_the_decomposition_rings(monkeypatch):
-    monkeypatch.setattr(norms, "_rotated_bound", lambda W, V: 0.7 * np.linalg.norm(W, 2))
+    monkeypatch.setattr(norms, "_rotated_bounds", lambda W, V: 0.7 * np.linalg.norm(W, 2, (1, 2)))
     with pytest.raises(CertifyError, match="disagree"):
-        matrix_norm_bound(np.eye(3, dtype=np.float32))
+        matrix_norm_bound(np.ones((3, 2), dtype=np.float32))
 
 
 def test_power_iteration_would_have_been_too_low():
