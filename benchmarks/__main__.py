@@ -4,7 +4,7 @@ import importlib
 import os
 import sys
 
-NAMES = ("certification", "attacks")
+NAMES = ("bounds", "certification", "attacks")
 
 
 def main() -> None:

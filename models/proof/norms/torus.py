@@ -132,7 +132,7 @@ def absolute_kernel_bound(kernel: Kernel, axes: tuple[Axis, ...]) -> float:
     return up(largest, taps)
 
 
-Phase = tuple[Int[np.ndarray, "taps axes"], Float[np.ndarray, "groups out in taps"]]
+Phase = tuple[Int[np.ndarray, "_ axes"], Float[np.ndarray, "groups out in _"]]
 
 
 def _polyphase(kernel: Kernel, axes: tuple[Axis, ...]) -> list[Phase]:

@@ -9,6 +9,7 @@ from models.proof.operators.operator import Operator
 from models.proof.reading import (
     affine,
     branches,
+    convolution,
     elementwise,
     pooling,
     reduction,
@@ -61,6 +62,9 @@ _LOWER: dict[str, Callable[[Node], list[Operator]]] = {
     "Mul": affine.scale,
     "Div": affine.scale,
     "Gemm": affine.gemm,
+    "Conv": convolution.convolution,
+    "ConvTranspose": convolution.transposed_convolution,
+    "BatchNormalization": convolution.batch_normalization,
     "MatMul": affine.matmul,
     "Relu": elementwise.activation,
     "Abs": elementwise.activation,

@@ -1,0 +1,341 @@
+"""Convolutions: the bound is never below the dense matrix, and the wrong rules of the field are."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import helper
+
+from models.errors import ModelError
+from models.proof.bounds import prove
+from models.proof.lipschitz import walk
+from models.proof.norms import torus
+from models.proof.norms.torus import Axis, convolution_norm_bound, torus_norm_bound
+from models.proof.operators import convolution
+from models.proof.program import logits_in_float64
+from models.proof.reading.reader import read_program
+from models.proof.sealing import run_onnx
+from tests.oracles import images, onnx_file
+
+node = helper.make_node
+SLACK = 1e-12
+"""Rounding of the oracle's own SVD, relative."""
+
+
+def dense_matrix(kernel, *, side, stride, pads, dilation, groups):
+    """The map as a matrix, written entry by entry: rows are (channel, window), columns pixels."""
+    outputs, per_group, *taps = kernel.shape
+    channels, axes = per_group * groups, len(taps)
+    begins, ends = pads[:axes], pads[axes:]
+    windows = [
+        (side[a] + begins[a] + ends[a] - (taps[a] - 1) * dilation[a] - 1) // stride[a] + 1
+        for a in range(axes)
+    ]
+    matrix = np.zeros((outputs, *windows, channels, *side))
+    for out, window in itertools.product(range(outputs), np.ndindex(*windows)):
+        first = out // (outputs // groups) * per_group
+        for offset, tap in itertools.product(range(per_group), np.ndindex(*taps)):
+            pixel = [window[a] * stride[a] + tap[a] * dilation[a] - begins[a] for a in range(axes)]
+            if all(0 <= pixel[a] < side[a] for a in range(axes)):
+                matrix[(out, *window, first + offset, *pixel)] += kernel[(out, offset, *tap)]
+    return matrix.reshape(outputs * math.prod(windows), -1)
+
+
+@st.composite
+def convolutions(draw, *, axes=None):
+    """Kernel and geometry, and the axes as the bound wants them."""
+    axes = axes or draw(st.sampled_from([1, 2]))
+    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    per_group, out_group = draw(st.integers(1, 2)), draw(st.integers(1, 2))
+    taps = [draw(st.integers(1, 4)) for _ in range(axes)]
+    stride = [draw(st.integers(1, 3)) for _ in range(axes)]
+    dilation = [draw(st.integers(1, 2)) for _ in range(axes)]
+    reach = [(k - 1) * d + 1 for k, d in zip(taps, dilation, strict=True)]
+    pads = [draw(st.integers(0, r)) for r in reach * 2]
+    side = [draw(st.integers(max(1, r - pads[a] - pads[axes + a]), 7)) for a, r in enumerate(reach)]
+    rng = np.random.default_rng(draw(st.integers(0, 2**31)))
+    shape = (groups * out_group, per_group, *taps)
+    kernel = rng.standard_normal(shape) if draw(st.booleans()) else np.ones(shape)
+    geometry = {"side": side, "stride": stride, "pads": pads, "dilation": dilation}
+    return kernel.astype(np.float32), geometry | {"groups": groups}
+
+
+def file_of(kernel, geometry, *, transposed=False, **extra):
+    """Conv or ConvTranspose, then Flatten."""
+    axes = len(geometry["stride"])
+    attributes = {
+        "strides": geometry["stride"],
+        "pads": geometry["pads"],
+        "dilations": geometry["dilation"],
+        "group": geometry["groups"],
+        **extra,
+    }
+    channels = kernel.shape[0] if transposed else kernel.shape[1] * geometry["groups"]
+    kind = "ConvTranspose" if transposed else "Conv"
+    nodes = [node(kind, ["x", "K"], ["h"], **attributes), node("Flatten", ["h"], ["logits"])]
+    shape = (channels, *geometry["side"])
+    assert len(shape) == axes + 1
+    return onnx_file(nodes, shape=shape, weights={"K": kernel})
+
+
+def norm(matrix):
+    return np.linalg.norm(matrix, 2) if matrix.size else 0.0
+
+
+@given(convolutions())
+def test_a_convolution_is_its_dense_matrix_and_never_stretches_more_than_its_bound(case):
+    kernel, geometry = case
+    matrix = dense_matrix(kernel, **geometry)
+    if len(matrix) < 2:
+        return
+    content = file_of(kernel, geometry)
+    program = read_program(content)
+    x = images(2, program.input_shape)
+    expected = x.reshape(2, -1).astype(float) @ matrix.T
+    np.testing.assert_allclose(logits_in_float64(program, x), expected, atol=1e-9)
+    np.testing.assert_allclose(run_onnx(content, x)["logits"], expected, atol=1e-4)
+    found = program.operators[0].stretch(program.shapes[0])
+    assert found.factor >= norm(matrix) * (1 - SLACK)
+    assert found.absolute >= norm(np.abs(matrix)) * (1 - SLACK)
+
+
+@given(convolutions(), st.integers(0, 2))
+def test_a_transposed_convolution_is_the_transposed_matrix(case, more):
+    kernel, geometry = case
+    axes = len(geometry["stride"])
+    more = [min(more, s - 1) for s in geometry["stride"]]
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel.shape[2:], geometry["dilation"], strict=True)]
+    begins, ends = geometry["pads"][:axes], geometry["pads"][axes:]
+    sides = [
+        geometry["stride"][a] * (geometry["side"][a] - 1) + reach[a] + more[a] - begins[a] - ends[a]
+        for a in range(axes)
+    ]
+    if min(sides) < 1 or math.prod(sides) * kernel.shape[1] * geometry["groups"] < 2:
+        return
+    content = file_of(kernel, geometry, transposed=True, output_padding=more)
+    program = read_program(content)
+    x = images(2, program.input_shape)
+    found = logits_in_float64(program, x)
+    np.testing.assert_allclose(found, run_onnx(content, x)["logits"], atol=1e-4)
+    basis = np.eye(program.input_size, dtype=np.float32).reshape(-1, *program.input_shape)
+    matrix = logits_in_float64(program, basis).T
+    bound = program.operators[0].stretch(program.shapes[0])
+    assert bound.factor >= norm(matrix) * (1 - SLACK)
+    assert bound.absolute >= norm(np.abs(matrix)) * (1 - SLACK)
+
+
+@st.composite
+def circular(draw):
+    """A wrap Pad, then a Conv without pads."""
+    side, taps = draw(st.integers(2, 5)), draw(st.integers(1, 4))
+    stride, dilation = draw(st.integers(1, 3)), draw(st.integers(1, 2))
+    reach = (taps - 1) * dilation + 1
+    before, after = draw(st.integers(0, side)), draw(st.integers(0, side))
+    after += max(0, reach - side - before - after)
+    rng = np.random.default_rng(draw(st.integers(0, 2**31)))
+    kernel = rng.standard_normal((2, 2, taps)) if draw(st.booleans()) else np.ones((2, 2, taps))
+    return kernel.astype(np.float32), side, stride, dilation, before, min(after, side)
+
+
+def circular_file(kernel, side, stride, dilation, before, after):
+    nodes = [
+        node("Pad", ["x", "p"], ["w"], mode="wrap"),
+        node("Conv", ["w", "K"], ["h"], strides=[stride], dilations=[dilation]),
+        node("Flatten", ["h"], ["logits"]),
+    ]
+    weights = {"p": np.array([0, 0, before, 0, 0, after], dtype=np.int64), "K": kernel}
+    return onnx_file(nodes, shape=(2, side), weights=weights)
+
+
+@given(circular())
+def test_a_circular_convolution_never_stretches_more_than_its_bound(case):
+    kernel, side, _, dilation, before, after = case
+    if (kernel.shape[2] - 1) * dilation + 1 > side + before + after:
+        return
+    program = read_program(circular_file(*case))
+    basis = np.eye(program.input_size, dtype=np.float32).reshape(-1, *program.input_shape)
+    matrix = logits_in_float64(program, basis).T
+    assert walk(program).steps[-1].lipschitz_bound >= norm(matrix) * (1 - SLACK)
+
+
+def test_a_circular_convolution_is_bounded_exactly_on_its_own_torus():
+    kernel = np.random.default_rng(0).standard_normal((2, 2, 3)).astype(np.float32)
+    program = read_program(circular_file(kernel, 5, 1, 1, 1, 1))
+    basis = np.eye(10, dtype=np.float32).reshape(-1, 2, 5)
+    exact = norm(logits_in_float64(program, basis).T)
+    assert walk(program).steps[0].kind == "circular Conv"
+    assert walk(program).steps[-1].lipschitz_bound <= exact * (1 + 1e-6)
+
+
+def bound_of(kernel, *, side, torus_side=None, pad=1, stride=1):
+    taps = kernel.shape[-1]
+    windows = (side + 2 * pad - taps) // stride + 1
+    axes = (Axis(side, windows, taps, stride, 1, pad),) * 2
+    if torus_side is None:
+        return convolution_norm_bound(kernel[None], axes)
+    return torus_norm_bound(kernel[None], axes, (torus_side,) * 2)
+
+
+def exact_norm(kernel, side, *, pad=1, steps=400):
+    """Power iteration in float64, run until it stands still: from below, and as good as exact."""
+    import torch
+
+    weight = torch.from_numpy(kernel.astype(np.float64))
+    x = torch.randn(1, kernel.shape[1], side, side, dtype=torch.float64,
+                    generator=torch.Generator().manual_seed(0))  # fmt: skip
+    for _ in range(steps):
+        y = torch.nn.functional.conv2d(x, weight, padding=pad)
+        x = torch.nn.functional.conv_transpose2d(y, weight, padding=pad)
+        length = x.norm()
+        x = x / length
+    return float(length.sqrt())
+
+
+def test_random_3x3_kernels_at_32x32_are_tight_to_one_percent():
+    kernel = np.random.default_rng(0).standard_normal((16, 16, 3, 3)).astype(np.float32)
+    exact = exact_norm(kernel, 32)
+    assert exact * (1 - 1e-9) <= bound_of(kernel, side=32) <= 1.01 * exact
+
+
+def test_a_kernel_as_large_as_its_stride_is_exact():
+    kernel = np.random.default_rng(0).standard_normal((5, 3, 2, 2)).astype(np.float32)
+    found = bound_of(kernel, side=8, pad=0, stride=2)
+    assert found == pytest.approx(norm(kernel.reshape(5, -1)), rel=1e-9)
+
+
+def test_alarm_the_torus_of_the_image_alone_is_too_small_for_zero_padding():
+    """On N = n few frequencies are looked at, and the worst of a random kernel lies between."""
+    worst = 0.0
+    for seed in range(200):
+        kernel = np.random.default_rng(seed).standard_normal((1, 1, 3, 3)).astype(np.float32)
+        matrix = dense_matrix(
+            kernel, side=[2, 2], stride=[1, 1], pads=[1] * 4, dilation=[1, 1], groups=1
+        )
+        assert bound_of(kernel, side=2) >= norm(matrix) * (1 - SLACK)
+        worst = max(worst, norm(matrix) / bound_of(kernel, side=2, torus_side=2))
+    assert worst > 1.05
+
+
+def test_alarm_the_product_over_groups_is_no_bound():
+    kernel = 0.25 * np.ones((2, 1, 1), dtype=np.float32)
+    geometry = {"side": [4], "stride": [1], "pads": [0, 0], "dilation": [1], "groups": 2}
+    true = norm(dense_matrix(kernel, **geometry))
+    program = read_program(file_of(kernel, geometry))
+    assert program.operators[0].stretch((2, 4)).factor >= true == pytest.approx(0.25)
+    assert true > 0.25 * 0.25
+
+
+def test_alarm_a_kernel_larger_than_the_torus_has_to_be_folded():
+    kernel = np.ones((1, 1, 7, 7), dtype=np.float32)
+    folded = bound_of(kernel, side=3, torus_side=3)
+    cropped = bound_of(kernel[..., :3, :3], side=3, torus_side=3)
+    assert folded == pytest.approx(49, rel=1e-6)
+    assert folded > 5 * cropped
+
+
+def test_alarm_wrap_pads_beyond_a_window_repeat_rows():
+    kernel = np.ones((2, 2, 1), dtype=np.float32)
+    program = read_program(circular_file(kernel, 3, 1, 1, 3, 3))
+    basis = np.eye(6, dtype=np.float32).reshape(-1, 2, 3)
+    true = norm(logits_in_float64(program, basis).T)
+    on_its_torus = torus_norm_bound(kernel[None], (Axis(3, 9, 1),), (3,))
+    assert walk(program).steps[-1].lipschitz_bound >= true > 1.7 * on_its_torus
+
+
+def test_alarm_a_border_corrected_coefficient_is_no_bound():
+    """A kernel of norm 1 as a matrix, times √(n / (k n - ⌊k/2⌋ ⌈k/2⌉)) along each axis."""
+    side, taps, half = 16, 3, 1
+    coefficient = side / (taps * side - half * (half + 1))
+    kernel = np.full((1, 1, taps, taps), coefficient / taps, dtype=np.float32)
+    true = exact_norm(kernel, side)
+    assert bound_of(kernel, side=side) >= true * (1 - 1e-9)
+    assert true == pytest.approx(1.020, abs=1e-3)  # and was claimed to be 1
+
+
+def test_alarm_a_bound_that_leaves_out_frequencies_is_caught(monkeypatch):
+    kernel = np.random.default_rng(1).standard_normal((2, 2, 3, 3)).astype(np.float32)
+    honest = torus._half_of_the_frequencies
+    monkeypatch.setattr(
+        torus, "_half_of_the_frequencies", lambda *given: (f[:3] for f in honest(*given))
+    )
+
+    def torus_alone(kernel, axes):
+        return torus_norm_bound(kernel, axes, tuple(axis.torus for axis in axes))
+
+    monkeypatch.setattr(convolution, "convolution_norm_bound", torus_alone)
+    geometry = {"side": [5, 5], "stride": [1, 1], "pads": [1] * 4, "dilation": [1, 1], "groups": 1}
+    program = read_program(file_of(kernel, geometry))
+    factor = program.operators[0].stretch(program.shapes[0]).factor
+    assert factor < norm(dense_matrix(kernel, **geometry))
+
+
+REFUSED = {
+    "kernel for other channels": (["x", "K"], {}, (3, 5, 5), "for 3 channels"),
+    "kernel_shape of another": (["x", "K"], {"kernel_shape": [2, 2]}, (2, 5, 5), "kernel_shape"),
+    "groups that do not divide": (["x", "K"], {"group": 3}, (6, 5, 5), "in 3 groups"),
+    "negative pads": (["x", "K"], {"pads": [-1, 0, 0, 0]}, (2, 5, 5), "pads"),
+    "a kernel that does not fit": (["x", "K"], {}, (2, 2, 2), "one that fits"),
+    "a bias of another length": (["x", "K", "b"], {}, (2, 5, 5), "a bias of shape"),
+    "a kernel that depends on the input": (["x", "x"], {}, (2, 5, 5), "depends on the input"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_has_no_fixed_meaning_is_refused(name):
+    operands, attributes, shape, message = REFUSED[name]
+    nodes = [node("Conv", operands, ["h"], **attributes), node("Flatten", ["h"], ["logits"])]
+    weights = {"K": np.ones((4, 2, 3, 3), "f4"), "b": np.ones(3, "f4")}
+    with pytest.raises(ModelError, match=message):
+        read_program(onnx_file(nodes, shape=shape, weights=weights))
+
+
+@pytest.mark.parametrize("auto_pad", ["SAME_UPPER", "SAME_LOWER", "VALID"])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_automatic_pads_are_those_of_onnx_runtime(auto_pad, stride):
+    kernel = np.random.default_rng(0).standard_normal((2, 3, 4, 2)).astype(np.float32)
+    content = onnx_file(
+        [
+            node("Conv", ["x", "K", "b"], ["h"], auto_pad=auto_pad, strides=[stride, stride]),
+            node("Flatten", ["h"], ["logits"]),
+        ],
+        shape=(3, 7, 6),
+        weights={"K": kernel, "b": np.float32([0.5, -1])},
+    )
+    x = images(3, (3, 7, 6))
+    found = logits_in_float64(read_program(content), x)
+    np.testing.assert_allclose(found, run_onnx(content, x)["logits"], atol=1e-5)
+
+
+def normalised(gamma, variance, *, epsilon=1e-3, **extra):
+    rng = np.random.default_rng(0)
+    weights = {"g": gamma, "b": rng.standard_normal(3), "m": rng.standard_normal(3), "v": variance}
+    nodes = [
+        node("BatchNormalization", ["x", "g", "b", "m", "v"], ["h"], epsilon=epsilon, **extra),
+        node("Flatten", ["h"], ["logits"]),
+    ]
+    stored = {name: np.float32(values) for name, values in weights.items()}
+    return onnx_file(nodes, shape=(3, 2, 2), weights=stored)
+
+
+def test_a_batch_normalization_is_a_factor_to_a_channel():
+    gamma, variance = np.float32([1, -2, 0.5]), np.float32([0.5, 1, 4])
+    content = normalised(gamma, variance)
+    program, x = read_program(content), images(4, (3, 2, 2))
+    found = logits_in_float64(program, x)
+    np.testing.assert_allclose(found, run_onnx(content, x)["logits"], atol=1e-5)
+    true = np.abs(gamma / np.sqrt(variance + 1e-3)).max()
+    bound = walk(program).steps[-1].lipschitz_bound
+    assert true * (1 - 1e-9) <= bound <= true * (1 + 1e-6)
+    assert prove(program).float32 is not None
+
+
+def test_a_batch_normalization_without_a_variance_is_refused_or_not_covered():
+    with pytest.raises(ModelError, match="var"):
+        read_program(normalised([1, 1, 1], [-0.001, 1, 1], epsilon=1e-3))
+    tiny = prove(read_program(normalised([1, 1, 1], [0, 1, 1], epsilon=1e-38)))
+    assert tiny.float32 is None
+    with pytest.raises(ModelError, match="training mode"):
+        read_program(normalised([1, 1, 1], [1, 1, 1], training_mode=1))
