@@ -126,7 +126,7 @@ REFUSED = {
         flat(node("Relu", ["h"], ["g"], domain="com.example")),
         r"com\.example\.Relu",
     ),
-    "product of activations": (flat(node("Mul", ["h", "h"], ["g"])), "two activations"),
+    "product of activations": (flat(node("Mul", ["h", "h"], ["g"])), r"g \(Mul\) alone"),
     "matmul of activations": (
         bare(node("MatMul", ["x", "x"], ["logits"]), shape=(2, 2)),
         "weight that depends on the input",

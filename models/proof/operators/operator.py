@@ -23,6 +23,9 @@ from torch import Tensor
 from models.proof.growth import NOTHING, Growth
 from models.proof.upward import Precision, norm_bound, up, up_hypot, up_sum
 
+RANGE = 2.0**126
+"""Float32 values below it cannot overflow."""
+
 
 @dataclass(frozen=True)
 class Stretch:
@@ -97,6 +100,18 @@ class Stretch:
     def peak(self, reach: Sequence[Growth]) -> Growth:
         """What no number behind an entry of the computed result can exceed."""
         return self.together(reach).times(self.absolute).plus(Growth(self.offset, 0.0))
+
+    def overflows(self, reach: Sequence[Growth], *, precision: Precision, farthest: float) -> bool:
+        """Whether a float32 number behind the result may overflow.
+
+        Args:
+            reach: ρ, the norms of the computed operands.
+            precision: the format computed in.
+            farthest: largest norm of an input that is meant.
+        """
+        if not self.peak(reach).at(farthest) < RANGE:
+            return True
+        return not all(operand.at(farthest) < self.longest for operand in reach)
 
 
 class Constant:

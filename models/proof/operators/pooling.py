@@ -121,12 +121,18 @@ class AveragePool(Pooling):
         σ² is at most the largest row sum times the largest column sum.  Windows at the border may
         have a smaller divisor, so no formula of the kernel's size would do.
         """
-        columns = Fraction(1)
-        for windows, divisors in zip(self.windows, self.divisors, strict=True):
-            if windows is not None and divisors is not None:
-                columns *= _largest_share(windows, divisors)
+        columns = self.largest_share
         factor = up_sqrt(columns.numerator, columns.denominator)
         return average_stretch(factor, terms=self.size)
+
+    @property
+    def largest_share(self) -> Fraction:
+        """The largest Σ 1/n_o over the windows o of an entry, n_o their divisors."""
+        share = Fraction(1)
+        for windows, divisors in zip(self.windows, self.divisors, strict=True):
+            if windows is not None and divisors is not None:
+                share *= _largest_share(windows, divisors)
+        return share
 
 
 def average_stretch(factor: float, *, terms: int) -> Stretch:

@@ -1,6 +1,19 @@
 """The kinds of groups that are known, in the order in which they are tried."""
 
-from models.proof.patterns.circular import circular_convolution
-from models.proof.patterns.group import Recogniser
+from models.proof.operators.operator import Operator
+from models.proof.patterns import circular, l2_pooling, maxmin, residual, slices
+from models.proof.patterns.group import Group, Recogniser, Wiring
 
-RECOGNISERS: tuple[Recogniser, ...] = (circular_convolution,)
+
+def _slices(wiring: Wiring, operator: Operator) -> Group | None:
+    """A part of a Concat may hold groups of all kinds."""
+    return slices.recognise(wiring, operator, known=RECOGNISERS)
+
+
+RECOGNISERS: tuple[Recogniser, ...] = (
+    circular.circular_convolution,
+    maxmin.recognise,
+    l2_pooling.recognise,
+    residual.recognise,
+    _slices,
+)

@@ -8,10 +8,11 @@ divide the side, the windows are some of those with stride 1.
 
 import itertools
 from dataclasses import replace
+from functools import partial
 
-from models.proof.norms.torus import absolute_kernel_bound, torus_norm_bound
+from models.proof.norms.torus import Axis, absolute_kernel_bound, torus_norm_bound
 from models.proof.operators.convolution import Convolution
-from models.proof.operators.operator import Operator
+from models.proof.operators.operator import Operator, Stretch
 from models.proof.operators.selection import Selection
 from models.proof.patterns.group import Group, Wiring
 from models.proof.upward import up_product
@@ -36,13 +37,21 @@ def circular_convolution(wiring: Wiring, operator: Operator) -> Group | None:
         if min(continued) < 0 or not around or len(continued) - side > axis.reach - 1:
             return None
         axes.append(axis if side % axis.stride == 0 else replace(axis, stride=1))
-    plain = operator.stretch(wiring.shapes[operator.result])
-    torus = torus_norm_bound(operator.by_group, tuple(axes), tuple(sides))
+    theorem = partial(_stretch, wiring, pad, operator, tuple(axes))
+    return Group("circular Conv", pad.operands[0], (pad, operator), theorem)
+
+
+def _stretch(
+    wiring: Wiring, pad: Selection, convolution: Convolution, axes: tuple[Axis, ...]
+) -> Stretch:
+    """The largest frequency response on the torus of the image's own sides."""
+    _, *sides = wiring.shapes[pad.operands[0]]
+    plain = convolution.stretch(wiring.shapes[convolution.result])
+    torus = torus_norm_bound(convolution.by_group, axes, tuple(sides))
     padded = up_product(plain.factor, pad.stretch(wiring.shapes[pad.result]).factor)
-    stretch = replace(
+    return replace(
         plain,
         method="frequencies of the torus",
         factor=min(torus, padded),
-        absolute=absolute_kernel_bound(operator.by_group, tuple(axes)),
+        absolute=absolute_kernel_bound(convolution.by_group, axes),
     )
-    return Group("circular Conv", pad.operands[0], (pad, operator), stretch)

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from models.errors import ModelError
 from models.proof.operators.operator import Operator, Stretch
+from models.proof.operators.powers import GroupOnly
 
 
 @dataclass(frozen=True)
@@ -20,13 +22,18 @@ class Group:
         kind: what it is, for a reader.
         source: the only tensor from outside that the operators read.
         operators: in order; the last one makes the result.
-        stretch: the theorem, from the source to the result.
+        theorem: gives the stretch from the source to the result; it may take a while.
     """
 
     kind: str
     source: str
     operators: tuple[Operator, ...]
-    stretch: Stretch
+    theorem: Callable[[], Stretch]
+
+    @cached_property
+    def stretch(self) -> Stretch:
+        """The theorem, from the source to the result."""
+        return self.theorem()
 
     @property
     def result(self) -> str:
@@ -96,19 +103,34 @@ def find_groups(wiring: Wiring, recognisers: Iterable[Recogniser]) -> dict[str, 
     return found
 
 
-def hidden_results(wiring: Wiring, groups: Mapping[str, Group]) -> set[str]:
-    """Tensors inside groups that nothing outside them reads: no plain rule is asked for those."""
-    inside = defaultdict(set)
-    for group in groups.values():
-        for operator in group.operators[:-1]:
-            inside[operator.result].add(group.result)
-    last = wiring.operators[-1].result
-    hidden: set[str] = set()
+def needed_results(wiring: Wiring, groups: Mapping[str, Group]) -> set[str]:
+    """Tensors whose bound the last one rests on; all others are inside groups alone.
+
+    A tensor inside a group is needed where an operator outside, or another group, reads it.
+    """
+    needed = {wiring.operators[-1].result}
     for operator in reversed(wiring.operators):
-        name = operator.result
-        if name == last or name in groups or name not in inside:
-            continue
-        readers = {reader.result for reader in wiring.readers.get(name, ())}
-        if all(reader in hidden or reader in inside[name] for reader in readers):
-            hidden.add(name)
-    return hidden
+        if operator.result in needed:
+            group = groups.get(operator.result)
+            needed.update(operator.operands if group is None else (group.source,))
+    return needed
+
+
+def refuse_alone(wiring: Wiring, groups: Mapping[str, Group]) -> None:
+    """Refuse operators that have no bound by themselves where no group contains them.
+
+    Raises:
+        ModelError: With all of them, and the groups that would be accepted.
+    """
+    needed = needed_results(wiring, groups)
+    alone = [
+        operator
+        for operator in wiring.operators
+        if isinstance(operator, GroupOnly)
+        and operator.result in needed
+        and operator.result not in groups
+    ]
+    if alone:
+        names = ", ".join(f"{operator.name} ({operator.kind})" for operator in alone)
+        accepted = "; ".join(dict.fromkeys(operator.accepted for operator in alone))
+        raise ModelError(f"no Lipschitz bound is known for {names} alone; accepted is {accepted}")

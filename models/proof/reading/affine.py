@@ -9,6 +9,7 @@ from models.proof.operators.operator import Constant, Operator
 from models.proof.reading.branches import branch_sum
 from models.proof.reading.broadcasting import beside_constant
 from models.proof.reading.node import Node
+from models.proof.reading.powers import product
 
 
 def gemm(node: Node) -> list[Operator]:
@@ -58,8 +59,8 @@ def add_or_subtract(node: Node) -> list[Operator]:
 
 def scale(node: Node) -> list[Operator]:
     """A product with, or a quotient by, a constant."""
-    if not any(node.is_constant(place) for place in (0, 1)):
-        raise node.refuse("two activations", "an activation and a constant")
+    if node.kind == "Mul" and not any(node.is_constant(place) for place in (0, 1)):
+        return product(node)
     if node.kind == "Div" and not node.is_constant(1):
         raise node.refuse("a divisor that depends on the input", "a constant divisor")
     place = 1 if node.is_constant(1) else 0

@@ -14,6 +14,8 @@ from google.protobuf.message import DecodeError
 
 from models.errors import ModelError
 from models.proof.operators.operator import Operator
+from models.proof.patterns.catalogue import RECOGNISERS
+from models.proof.patterns.group import find_groups, refuse_alone
 from models.proof.program import Program
 from models.proof.reading.checks import (
     MOST_CLASSES,
@@ -61,7 +63,9 @@ def read_program(model: bytes) -> Program:
         )
     check_structure(model, shapes=True)
     kinds = check_ending(ending, shapes[-1])
-    return Program(name, shape, tuple(operators), tuple(shapes), kinds)
+    program = Program(name, shape, tuple(operators), tuple(shapes), kinds)
+    refuse_alone(program.wiring, find_groups(program.wiring, RECOGNISERS))
+    return program
 
 
 def _parse(content: bytes) -> onnx.ModelProto:

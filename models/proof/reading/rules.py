@@ -12,6 +12,7 @@ from models.proof.reading import (
     convolution,
     elementwise,
     pooling,
+    powers,
     reduction,
     resizing,
     routing,
@@ -103,6 +104,9 @@ _LOWER: dict[str, Callable[[Node], list[Operator]]] = {
     "ReduceSum": reduction.reduction,
     "ReduceL2": reduction.reduction,
     "TopK": sorting.top_k,
+    "Pow": powers.power,
+    "Sqrt": powers.root,
+    "Sign": powers.sign,
 }
 
 KNOWN_KINDS = frozenset(_LOWER) | SHAPE_KINDS
