@@ -11,6 +11,7 @@ from models.proof.operators.assumed import Smooth, Softmax
 from models.proof.operators.branches import Concatenation, Extreme, Sum
 from models.proof.operators.elementwise import Activation, Clip
 from models.proof.operators.pooling import AveragePool, LpPool, MaxPool
+from models.proof.operators.powers import Product, Root, Square
 from models.proof.operators.reduction import Reduction
 from models.proof.operators.routing import Move
 from models.proof.operators.selection import Selection
@@ -81,6 +82,10 @@ def exact_operator(op, operands):
             return pooled(op, x)
         case Reduction():
             return reduced(op, x)
+        case Square() | Product():
+            return x * operands[-1]
+        case Root():
+            return each(mpmath.sqrt)(x)
         case TopK():
             inorder = np.sort(x, axis=op.axis)
             return (np.flip(inorder, op.axis) if op.largest else inorder).take(range(op.k), op.axis)

@@ -123,14 +123,50 @@ def smooth(s: Sketch) -> None:
 def branched(s: Sketch) -> None:
     width = s.shape[-1]
     branch = s.add("Relu", s.add("MatMul", s.current, s.noise(width, width)))
-    match s.pick("Add", "Sub", "Sum", "Max", "Min", "Concat"):
+    match s.pick("Add", "Sub", "Sum", "Max", "Min", "Concat", "twice"):
         case "Sum":
             s.then("Sum", branch, s.current)
         case "Concat":
             axis = s.axis()
             s.then("Concat", branch, axis=axis, shape=s.with_side(axis, 2 * s.shape[axis - 1]))
+        case "twice":
+            axis = s.axis()
+            s.then("Concat", s.current, axis=axis, shape=s.with_side(axis, 2 * s.shape[axis - 1]))
         case kind:
             s.then(kind, branch)
+
+
+def paired(s: Sketch) -> None:
+    """MaxMin, perhaps with a slice beside it, or with one of its halves read twice."""
+    axis = s.axis()
+    rest = s.shape[axis - 1] % 2
+    half = s.shape[axis - 1] // 2
+    if half:
+        parts = [half, half, rest] if rest else [half, half]
+        a = s.add("Split", s.current, s.whole(*parts), outputs=len(parts), axis=axis)
+        b, *left = s.nodes[-1].output[1:]
+        high, low = s.add("Max", a, b), s.add("Min", b, a)
+        last = s.add("Abs", low) if s.below(3) == 0 else low
+        s.current = s.add("Concat", high, last, *left, axis=axis)
+
+
+def rooted(s: Sketch) -> None:
+    """L2 pooling in pieces."""
+    axis = s.axis()
+    squares = s.add(*s.pick(("Pow", s.current, s.weight(2)), ("Mul", s.current, s.current)))
+    total = s.add(s.pick("ReduceSum", "ReduceMean"), squares, s.whole(axis))
+    for kind in s.pick((), ("Mul",), ("Add",), ("Div", "Add")):
+        total = s.add(kind, total, s.weight(s.rng.random()))
+    s.current, s.shape = s.add("Sqrt", total), s.with_side(axis, 1)
+
+
+def layered(s: Sketch) -> None:
+    """A residual layer after SLL."""
+    A = s.rng.standard_normal((s.pick(2, 4), s.shape[-1])).astype(np.float32)
+    B = A * (s.pick(1, 2, 3) / np.abs(A @ A.T).sum(axis=1))[:, None]
+    hidden = s.add("MatMul", s.current, s.weight(A.T))
+    bent = s.add("Relu", s.add("Add", hidden, s.noise(len(A))))
+    s.current = s.add("Sub", s.current, s.add("MatMul", bent, s.weight(B)))
 
 
 def mean_taken_off(s: Sketch) -> None:
@@ -244,7 +280,7 @@ def sorted_(s: Sketch) -> None:
 
 STEPS: tuple[Callable[[Sketch], None], ...] = (
     linear, gemm, arithmetic, enlarged, kinked, smooth, branched, mean_taken_off, split, turned,
-    picked, blocks, pooled, reduced, sorted_,
+    picked, blocks, pooled, reduced, sorted_, paired, rooted, layered,
 )  # fmt: skip
 UNROUNDED = ("Tanh", "Sigmoid", "Softplus", "Softmax", "LpPool", "ReduceL2")
 """Operators without a float32 rule."""

@@ -214,7 +214,7 @@ def test_a_wrong_rule_is_caught_by_ascent(rule, monkeypatch):
     assert found > walk(program).steps[-1].lipschitz_bound * 1.3
 
 
-SAMPLE = 150
+SAMPLE = 250
 
 
 @pytest.fixture(scope="module")
