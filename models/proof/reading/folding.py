@@ -101,8 +101,7 @@ def _equal(node: Node, first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def _divide(node: Node, dividend: np.ndarray, divisor: np.ndarray) -> np.ndarray:
     if (dividend < 0).any() or (divisor < 1).any():
         raise node.refuse("a quotient of negative numbers or by 0", "positive whole numbers")
-    quotient: np.ndarray = dividend // divisor
-    return quotient
+    return np.asarray(dividend // divisor)
 
 
 def _slice(node: Node, array: np.ndarray, *_: np.ndarray) -> np.ndarray:
