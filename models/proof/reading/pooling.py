@@ -55,6 +55,8 @@ def lp_pool(node: Node) -> list[Operator]:
     """The Euclidean norm of each window."""
     if node.attributes.get("p", 2) != 2:
         raise node.refuse(f"p = {node.attributes['p']}", "p = 2")
+    if node.attributes.get("ceil_mode", 0):  # ONNX's own evaluator weighs a window that is cut
+        raise node.refuse("ceil_mode, which runtimes read in two ways", "ceil_mode = 0")
     x = node.activation()
     return [LpPool(**node.named(x), windows=_windows(node, x))]
 
