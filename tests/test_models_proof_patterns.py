@@ -98,6 +98,8 @@ LENGTHS = {
     "zero": ints(0),
     "end": ints(SIZE),
     "two": ints(2),
+    "twice": ints(1, 2),
+    "same": ints(0, 0, 1),
 }
 
 
@@ -132,6 +134,20 @@ NOT_PAIRED = {
         node("ReduceMax", ["v", "last"], ["high"], keepdims=0),
         node("ReduceMax", ["v", "last"], ["again"], keepdims=0),
         node("Concat", ["high", "again"], ["logits"], axis=1),
+    ),
+    "a largest that is repeated": (
+        node("Split", ["x"], ["a", "b"], axis=1, num_outputs=2),
+        node("Max", ["a", "b"], ["high"]),
+        node("Min", ["b", "a"], ["low"]),
+        node("Tile", ["high", "twice"], ["often"]),
+        node("Concat", ["often", "low"], ["logits"], axis=1),
+    ),
+    "a least whose entries are picked twice": (
+        node("Split", ["x"], ["a", "b"], axis=1, num_outputs=2),
+        node("Max", ["a", "b"], ["high"]),
+        node("Min", ["b", "a"], ["low"]),
+        node("Gather", ["low", "same"], ["picked"], axis=1),
+        node("Concat", ["high", "picked"], ["logits"], axis=1),
     ),
     "neighbours that overlap": (
         node("Slice", ["x", "zero", "seven", "first"], ["a"]),

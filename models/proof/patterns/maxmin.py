@@ -41,9 +41,17 @@ def recognise(wiring: Wiring, operator: Operator) -> Group | None:
     first, second = (_groups(extreme, places) for extreme in extremes)
     if first.shape[1] < 2 or not torch.equal(first, second):
         return None
-    if len(set(first.reshape(-1).tolist())) != first.numel():
+    if _repeats(first) or any(
+        _repeats(moved_places(wiring, end, inside)[name])
+        for end, name in zip(ends, operator.operands, strict=True)
+    ):
         return None
     return Group("MaxMin", source, inside, lambda: Stretch(method="part of a sort"))
+
+
+def _repeats(places: Tensor) -> bool:
+    """Whether an entry stands at two places."""
+    return len(set(places.reshape(-1).tolist())) < places.numel()
 
 
 def _groups(extreme: Extreme | Reduction, places: dict[str, Tensor]) -> Tensor:
