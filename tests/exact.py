@@ -9,7 +9,9 @@ import numpy as np
 from models.proof.operators.affine import Dense, Scale, Shift
 from models.proof.operators.assumed import Smooth, Softmax
 from models.proof.operators.branches import Concatenation, Extreme, Sum
+from models.proof.operators.convolution import Convolution, TransposedConvolution
 from models.proof.operators.elementwise import Activation, Clip
+from models.proof.operators.normalisation import BatchNormalization
 from models.proof.operators.pooling import AveragePool, LpPool, MaxPool
 from models.proof.operators.powers import Product, Root, Square
 from models.proof.operators.reduction import Reduction
@@ -78,6 +80,15 @@ def exact_operator(op, operands):
             return x
         case Selection():
             return selected(op, x)
+        case BatchNormalization():
+            gamma, beta, mean, variance = (
+                big(constant.array).reshape(-1, *[1] * (x.ndim - 2))
+                for constant in (op.gamma, op.beta, op.mean, op.variance)
+            )
+            spread = each(mpmath.sqrt)(variance + mpmath.mpf(op.epsilon))
+            return (x - mean) / spread * gamma + beta
+        case Convolution() | TransposedConvolution():
+            return convolved(op, x)
         case MaxPool() | AveragePool() | LpPool():
             return pooled(op, x)
         case Reduction():
@@ -115,6 +126,33 @@ def selected(op, x):
         source = tuple(places[place] for places, place in zip(axes, at, strict=True))
         result[0, *at] = mpmath.mpf(op.value) if -1 in source else x[0, *source]
     return result
+
+
+def convolved(op, x):
+    """Each product of an entry with a tap, added where it belongs."""
+    kernel, count = big(op.kernel.array), len(op.strides)
+    transposed = isinstance(op, TransposedConvolution)
+    out = kernel.shape[1] * op.groups if transposed else kernel.shape[0]
+    read, written = x.shape[1] // op.groups, out // op.groups
+    sides = op.sides if transposed else op.windows
+    result = np.full((1, out, *sides), ZERO, dtype=object)
+    geometry = list(zip(op.strides, op.dilations, op.pads[:count], strict=True))
+    windows = x.shape[2:] if transposed else sides
+    for window, tap in itertools.product(np.ndindex(windows), np.ndindex(kernel.shape[2:])):
+        entry = tuple(
+            w * s + t * d - p for w, t, (s, d, p) in zip(window, tap, geometry, strict=True)
+        )
+        source, target = (window, entry) if transposed else (entry, window)
+        inside = result.shape[2:] if transposed else x.shape[2:]
+        if not all(0 <= at < side for at, side in zip(entry, inside, strict=True)):
+            continue
+        for group in range(op.groups):
+            here = slice(group * written, (group + 1) * written)
+            there = slice(group * read, (group + 1) * read)
+            weights = kernel[there, :, *tap].T if transposed else kernel[here, :, *tap]
+            result[0, here, *target] += weights @ x[0, there, *source]
+    bias = big(op.bias.array) if op.bias else np.full(out, ZERO, dtype=object)
+    return result + bias.reshape(-1, *[1] * count)
 
 
 def pooled(op, x):

@@ -236,6 +236,36 @@ def blocks(s: Sketch) -> None:
         s.then("SpaceToDepth", blocksize=2, shape=(4 * channels, height // 2, width // 2))
 
 
+def convolved(s: Sketch) -> None:
+    channels, *sides = s.shape
+    if len(sides) not in (1, 2):
+        return
+    count, groups = len(sides), s.pick(1, 1, channels)
+    taps, strides, dilations = ([s.pick(1, 2, top) for _ in sides] for top in (3, 2, 1))
+    pads = [s.below(2) for _ in range(2 * count)]
+    reaches = [(k - 1) * d + 1 for k, d in zip(taps, dilations, strict=True)]
+    spans = [reach - sum(pads[at::count]) for at, reach in enumerate(reaches)]
+    if s.below(2):
+        kind, kernel = "Conv", (groups * s.pick(1, 2), channels // groups, *taps)
+        rows = zip(sides, spans, strides, strict=True)
+        result = [(side - span) // step + 1 for side, span, step in rows]
+    else:
+        kind, kernel = "ConvTranspose", (channels, s.pick(1, 2), *taps)
+        rows = zip(sides, spans, strides, strict=True)
+        result = [(side - 1) * step + span for side, span, step in rows]
+    out = kernel[0] if kind == "Conv" else kernel[1] * groups
+    if min(result) >= 1:
+        s.then(kind, s.noise(*kernel), s.noise(out), strides=strides, dilations=dilations,
+               pads=pads, group=groups, shape=(out, *result))  # fmt: skip
+
+
+def normalised(s: Sketch) -> None:
+    if len(s.shape) > 1:
+        channels = s.shape[0]
+        moments = [s.noise(channels) for _ in range(3)]
+        s.then("BatchNormalization", *moments, s.weight(0.1 + s.rng.random(channels)))
+
+
 def pooled(s: Sketch) -> None:
     sides = s.shape[1:]
     if len(sides) not in (1, 2):
@@ -280,7 +310,7 @@ def sorted_(s: Sketch) -> None:
 
 STEPS: tuple[Callable[[Sketch], None], ...] = (
     linear, gemm, arithmetic, enlarged, kinked, smooth, branched, mean_taken_off, split, turned,
-    picked, blocks, pooled, reduced, sorted_, paired, rooted, layered,
+    picked, blocks, convolved, normalised, pooled, reduced, sorted_, paired, rooted, layered,
 )  # fmt: skip
 UNROUNDED = ("Tanh", "Sigmoid", "Softplus", "Softmax", "LpPool", "ReduceL2")
 """Operators without a float32 rule."""

@@ -17,7 +17,9 @@ from models.proof.lipschitz import walk
 from models.proof.operators.affine import Dense, Scale, Shift
 from models.proof.operators.assumed import Smooth
 from models.proof.operators.branches import Concatenation, Extreme, Sum
+from models.proof.operators.convolution import Convolution, TransposedConvolution
 from models.proof.operators.elementwise import Activation, Clip
+from models.proof.operators.normalisation import BatchNormalization
 from models.proof.operators.operator import Stretch
 from models.proof.operators.pooling import AveragePool, LpPool, MaxPool
 from models.proof.operators.reduction import Reduction
@@ -38,19 +40,20 @@ from tests.oracles import (
     orthogonal_classifier,
     steepest,
 )
-from tests.strategies import STEPS, UNROUNDED, draws, programs, smooth
+from tests.strategies import FUZZING, STEPS, UNROUNDED, draws, programs, smooth
 
+pytestmark = pytest.mark.timeout(3600 if FUZZING else 600)
 node = helper.make_node
 SIZE = 6
 SEEDS = st.integers(0, 2**31)
 # Softmax reaches 1/2 between two entries alone: its alarm is with the elementwise ones.
 KINDS_OF_OPERATORS = (
     Dense, Scale, Shift, Activation, Clip, Smooth, Sum, Extreme, Concatenation, Move,
-    Selection, MaxPool, AveragePool, LpPool, Reduction, TopK,
+    Selection, MaxPool, AveragePool, LpPool, Reduction, TopK, BatchNormalization,
+    Convolution, TransposedConvolution,
 )  # fmt: skip
 
 
-@pytest.mark.timeout(3600)
 @given(programs(), SEEDS, st.sampled_from([1e-3, 0.1, 1.0]))
 @draws(test=300, fuzz=5000)
 def test_no_pair_of_inputs_stretches_more_than_the_bound(content, seed, length):

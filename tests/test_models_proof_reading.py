@@ -12,6 +12,7 @@ from models.proof.program import logits_in_float64
 from models.proof.reading.reader import read_program
 from models.proof.sealing import run_onnx
 from tests.oracles import images, onnx_file, orthogonal_classifier
+from tests.strategies import draws
 
 node = helper.make_node
 RNG = np.random.default_rng(0)
@@ -295,6 +296,7 @@ def test_what_is_no_model_is_refused(content):
         read_program(content)
 
 
+@draws(test=60, fuzz=2000)
 @given(st.integers(0, 2**32 - 1))
 def test_a_damaged_file_gives_a_program_or_a_one_line_refusal(seed):
     rng = np.random.default_rng(seed)
