@@ -74,6 +74,7 @@ def seal(run: Run) -> None:
             "feature_bound": bounds["feature_bound"],
             "pair_bounds": bounds["pair_bounds"],
             "refused_float32": bounds["refused_float32"],
+            "assumptions": bounds["assumptions"],
             "sealed_radius": measured,
             "counts": _counts(certificates, run.job.eps),
         }

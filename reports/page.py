@@ -83,6 +83,7 @@ def _background(results: Results, examples: Examples) -> dict[str, Any]:
         "worked": story.worked_example(results, examples, most_certified(examples)),
         "float32": summary["certified_accuracy_float32"] is not None,
         "refused_float32": results.bounds.get("refused_float32"),
+        "assumptions": results.bounds.get("assumptions", []),
         "root_values": words.number(math.sqrt(math.prod(shape)), digits=3) if shape else None,
         "history": history,
         "gates": sections.gate_rows(summary),

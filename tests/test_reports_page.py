@@ -99,6 +99,7 @@ def test_no_image_of_the_same_run_is_described_twice_the_same():
         ("refuted", "no radius of this run may be relied on"),
         ("incomplete", "The run stopped before its end."),
         ("colour", "No float32 radius: Softmax 'probabilities'"),
+        ("colour", "It assumes that Tanh in float64 is accurate"),
     ],
 )
 def test_the_verdict_is_said_in_words(case, said):
