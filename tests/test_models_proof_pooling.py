@@ -189,6 +189,16 @@ def test_roots_have_no_float32_radius_and_a_named_assumption():
         assert "2⁻⁴⁰" in assumption
 
 
+def test_a_sum_too_long_for_float32_has_no_float32_radius_and_says_so():
+    content = form(
+        node("ReduceMean", ["x", "a"], ["g"]), shape=(2, 2**23), a=np.array([2], dtype=np.int64)
+    )
+    bounds = prove(read_program(content))
+    assert bounds.float32 is None
+    assert "so many terms" in bounds.refused_float32
+    assert bounds.lipschitz_bound == pytest.approx(2**-11.5, rel=1e-12)
+
+
 BORDERS = pool("AveragePool", [8, 8], shape=(1, 2, 2), pads=[7, 7, 7, 7])
 
 

@@ -113,14 +113,13 @@ def prove(program: Program) -> Bounds:
     feature_bound = last.lipschitz_bound
     if program.head is not None:
         feature_bound = found.lipschitz_bounds[program.head.operands[0]]
-    in_float32 = found.rounding(FLOAT32, cast=True)
-    refused = _refused_float32(found, in_float32)
+    float32, refused = _float32_error(found)
     return Bounds(
         lipschitz_bound=last.lipschitz_bound,
         feature_bound=feature_bound,
         pair_bounds=_pair_bounds(program, feature_bound),
         float64=_gap_error(found, float64_rounding(found), FLOAT64),
-        float32=None if refused else _gap_error(found, in_float32, FLOAT32),
+        float32=float32,
         refused_float32=refused,
         operators=tuple(
             {
@@ -143,16 +142,27 @@ def prove(program: Program) -> Bounds:
     )
 
 
-def _refused_float32(found: Walk, rounding: Rounding) -> str | None:
-    """Why no float32 runtime is covered; None where each one is."""
+def _float32_error(found: Walk) -> tuple[GapError | None, str | None]:
+    """How far a float32 runtime's gaps may be from the exact ones, or why none is covered."""
+    refused = _refused_float32(found)
+    if refused is not None:
+        return None, refused
+    rounding = found.rounding(FLOAT32, cast=True)
+    if rounding.overflows:
+        return None, "float32 values may overflow for some image in [0, 1]"
+    return _gap_error(found, rounding, FLOAT32), None
+
+
+def _refused_float32(found: Walk) -> str | None:
+    """Which operator leaves float32 runtimes uncovered; None where none does."""
     rounded = [kind for kind in found.program.ending if kind != "ArgMax"]
     if rounded:
         return f"{rounded[0]} behind the logits may round two classes to a tie"
     for step in found.steps:
         if step.stretch.refused_float32:
             return f"{step.name}: {step.stretch.refused_float32}"
-    if rounding.overflows:
-        return "float32 values may overflow for some image in [0, 1]"
+        if step.stretch.roundings * FLOAT32.unit > 0.5:
+            return f"{step.name}: float32 sums of so many terms may lose every digit"
     return None
 
 
