@@ -31,6 +31,8 @@ Frequencies = Int[np.ndarray, "frequencies axes"]
 
 MOST_ENTRIES = 2**30
 """Of all frequency responses together; beyond it, windows alone are bounded."""
+MOST_FREQUENCIES = 2**22
+"""Of a torus, for the same reason; a wide dilation makes it large where the image is small."""
 AT_ONCE = 2**21
 """Entries of frequency responses that are in memory together; 32 MiB."""
 
@@ -110,7 +112,8 @@ def torus_norm_bound(kernel: Kernel, axes: tuple[Axis, ...], torus: tuple[int, .
     cells = np.array([side // axis.stride for side, axis in zip(torus, axes, strict=True)])
     phases = _polyphase(kernel, axes)
     entries = math.prod(kernel.shape[:3]) * len(phases)
-    if entries * math.prod(cells.tolist()) > MOST_ENTRIES:
+    frequencies_in_all = math.prod(cells.tolist())
+    if frequencies_in_all > min(MOST_FREQUENCIES, MOST_ENTRIES // entries):
         return math.inf
     bound = 0.0
     for frequencies in _half_of_the_frequencies(cells, max(1, AT_ONCE // entries)):

@@ -7,6 +7,7 @@ divide the side, the windows are some of those with stride 1.
 """
 
 import itertools
+import math
 from dataclasses import replace
 from functools import partial
 
@@ -48,10 +49,12 @@ def _stretch(
     _, *sides = wiring.shapes[pad.operands[0]]
     plain = convolution.stretch(wiring.shapes[convolution.result])
     torus = torus_norm_bound(convolution.by_group, axes, tuple(sides))
-    padded = up_product(plain.factor, pad.stretch(wiring.shapes[pad.result]).factor)
+    copies = pad.stretch(wiring.shapes[pad.result]).factor
+    padded = up_product(plain.factor, copies)
     return replace(
         plain,
         method="frequencies of the torus",
         factor=min(torus, padded),
         absolute=absolute_kernel_bound(convolution.by_group, axes),
+        terms=plain.terms * math.ceil(copies),  # the convolution reads an image that is longer
     )

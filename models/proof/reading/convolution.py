@@ -1,6 +1,7 @@
 """Nodes with a weight to a channel: Conv, ConvTranspose and BatchNormalization."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from models.errors import ModelError
 from models.proof.operators.convolution import Convolution, TransposedConvolution
 from models.proof.operators.normalisation import BatchNormalization
 from models.proof.operators.operator import Constant, Operator
+from models.proof.reading.checks import check_places, check_size
 from models.proof.reading.node import Node
 
 
@@ -32,6 +34,8 @@ def convolution(node: Node) -> list[Operator]:
         raise node.refuse(
             f"a kernel that reaches {reaches} in an image of {sides}", "one that fits"
         )
+    padded = [sum(along) for along in zip(sides, begins, ends, strict=True)]
+    _check_windows(channels, padded, windows, taps)
     bias = _bias(node, outputs)
     fixed |= {"kernel": kernel, "bias": bias, "sides": tuple(sides), "windows": windows}
     return [Convolution(**node.named(x), **fixed)]
@@ -62,6 +66,8 @@ def transposed_convolution(node: Node) -> list[Operator]:
         raise node.refuse(
             f"pads that leave a result of {list(sides)}", "a result that is not empty"
         )
+    written = [sum(along) for along in zip(sides, begins, ends, strict=True)]
+    _check_windows(per_group * fixed["groups"], written, windows, taps)
     bias = _bias(node, per_group * fixed["groups"])
     fixed |= {"kernel": kernel, "bias": bias, "sides": sides, "windows": tuple(windows)}
     return [TransposedConvolution(**node.named(x), **fixed)]
@@ -142,6 +148,15 @@ def _pads(
     ]
     less, more = [each // 2 for each in total], [each - each // 2 for each in total]
     return tuple(less + more if told == b"SAME_UPPER" else more + less)
+
+
+def _check_windows(
+    channels: int, sides: list[int], windows: Sequence[int], taps: list[int]
+) -> None:
+    """Refuse an image with its pads, or windows, that would not fit into memory."""
+    check_size(channels * math.prod(sides))
+    for count, tap in zip(windows, taps, strict=True):
+        check_places(count * tap)
 
 
 def _whole(node: Node, name: str, count: int, *, default: int, least: int) -> tuple[int, ...]:
