@@ -11,6 +11,7 @@ from onnx import helper
 
 from models.errors import ModelError
 from models.proof.bounds import prove
+from models.proof.growth import Growth
 from models.proof.lipschitz import walk
 from models.proof.norms import torus
 from models.proof.norms.torus import Axis, convolution_norm_bound, torus_norm_bound
@@ -18,6 +19,7 @@ from models.proof.operators import convolution
 from models.proof.program import logits_in_float64
 from models.proof.reading.reader import read_program
 from models.proof.sealing import run_onnx
+from models.proof.upward import FLOAT32
 from tests.oracles import images, onnx_file
 
 node = helper.make_node
@@ -339,3 +341,82 @@ def test_a_batch_normalization_without_a_variance_is_refused_or_not_covered():
     assert tiny.float32 is None
     with pytest.raises(ModelError, match="training mode"):
         read_program(normalised([1, 1, 1], [1, 1, 1], training_mode=1))
+
+
+@pytest.mark.parametrize("kind", ["Conv", "ConvTranspose"])
+def test_windows_that_would_not_fit_into_memory_are_refused(kind):
+    far = 2**30
+    attributes = {"dilations": [far], "pads": [far, far]}
+    nodes = [node(kind, ["x", "K"], ["h"], **attributes), node("Flatten", ["h"], ["logits"])]
+    content = onnx_file(nodes, shape=(1, 4), weights={"K": np.ones((1, 1, 3), "f4")})
+    with pytest.raises(ModelError, match="accepted are at most"):
+        read_program(content)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("opset", [13, 17, 20, 22, 23])
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_every_opset_and_number_of_axes_is_what_onnx_runtime_computes(transposed, opset, axes):
+    kernel = np.random.default_rng(axes).standard_normal((4, 2, *(3, 2, 3)[:axes]), "f4")
+    kind, out = ("ConvTranspose", 4) if transposed else ("Conv", 4)
+    attributes = {"group": 2, "strides": [2, 1, 1][:axes], "pads": [1] * (2 * axes)}
+    nodes = [
+        node(kind, ["x", "K", "b"], ["h"], kernel_shape=kernel.shape[2:], **attributes),
+        node("Flatten", ["h"], ["logits"]),
+    ]
+    weights = {"K": kernel, "b": np.arange(out, dtype=np.float32)}
+    content = onnx_file(nodes, shape=(4, *(5, 4, 3)[:axes]), weights=weights, opset=opset)
+    program = read_program(content)
+    x = images(3, program.input_shape)
+    expected = run_onnx(content, x, optimised=False)["logits"]
+    np.testing.assert_allclose(logits_in_float64(program, x), expected, atol=1e-5)
+    basis = np.eye(program.input_size, dtype=np.float32).reshape(-1, *program.input_shape)
+    zero = np.zeros((1, *program.input_shape), dtype=np.float32)
+    true = norm((logits_in_float64(program, basis) - logits_in_float64(program, zero)).T)
+    assert program.operators[0].stretch(program.shapes[0]).factor >= true * (1 - SLACK)
+
+
+def test_a_normalization_whose_way_may_overflow_has_no_float32_radius():
+    """γ (x - mean) first, as the reference computes it: 1e36 · 100 may overflow, its quotient not."""
+    gamma, variance = np.float32([1e36, 1, 1]), np.float32([1e20, 1, 1])
+    bounds = prove(read_program(normalised(gamma, variance)))
+    assert bounds.float32 is None
+    assert "overflow" in bounds.refused_float32
+
+
+def test_a_normalization_is_charged_for_what_underflows_before_its_division():
+    """γ (x - mean) below 2⁻¹²⁶ may be flushed, then divided by a root of 2⁻⁵⁰."""
+    content = normalised(np.float32([2.0**-60] * 3), np.float32([2.0**-99] * 3), epsilon=1e-36)
+    program = read_program(content)
+    stretch = program.operators[0].stretch((3, 2, 2))
+    nothing = stretch.lost([Growth(0.0, 0.0)], precision=FLOAT32, entries=12)
+    rounded = FLOAT32.gamma(8) * stretch.offset
+    assert nothing.a - rounded >= math.sqrt(12) * FLOAT32.smallest * 2.0**49
+
+
+def circular_image(kernel, side, *, stride, pads):
+    """A wrap Pad of both axes, then a Conv."""
+    nodes = [
+        node("Pad", ["x", "p"], ["w"], mode="wrap"),
+        node("Conv", ["w", "K"], ["h"], strides=[stride, stride]),
+        node("Flatten", ["h"], ["logits"]),
+    ]
+    weights = {"p": np.array([0, 0, *pads[:2], 0, 0, *pads[2:]], dtype=np.int64), "K": kernel}
+    return onnx_file(nodes, shape=(kernel.shape[1], side, side), weights=weights)
+
+
+@pytest.mark.parametrize(("side", "stride"), [(4, 1), (4, 2), (5, 2), (3, 3), (2, 1)])
+def test_a_circular_image_is_bounded_and_tight_where_the_stride_divides_its_side(side, stride):
+    kernel = np.random.default_rng(side).standard_normal((3, 2, 3, 3)).astype(np.float32)
+    content = circular_image(kernel, side, stride=stride, pads=[1, 0, 1, 2])
+    program = read_program(content)
+    x = images(3, program.input_shape)
+    expected = run_onnx(content, x)["logits"]
+    np.testing.assert_allclose(logits_in_float64(program, x), expected, atol=1e-5)
+    basis = np.eye(program.input_size, dtype=np.float32).reshape(-1, *program.input_shape)
+    true = norm(logits_in_float64(program, basis).T)
+    found = walk(program).steps
+    assert found[0].kind == "circular Conv"
+    assert found[0].stretch.factor >= true * (1 - SLACK)
+    if side % stride == 0:
+        assert found[0].stretch.factor <= true * (1 + 1e-5)

@@ -33,8 +33,10 @@ MOST_ENTRIES = 2**30
 """Of all frequency responses together; beyond it, windows alone are bounded."""
 MOST_FREQUENCIES = 2**22
 """Of a torus, for the same reason; a wide dilation makes it large where the image is small."""
-AT_ONCE = 2**21
-"""Entries of frequency responses that are in memory together; 32 MiB."""
+AT_ONCE = 2**17
+"""Entries of frequency responses that are looked at together; 2 MiB, which stay in a cache."""
+ENOUGH = 32
+"""Frequencies that are looked at together where they are more than that, up to 64 times more."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ def torus_norm_bound(kernel: Kernel, axes: tuple[Axis, ...], torus: tuple[int, .
     if frequencies_in_all > min(MOST_FREQUENCIES, MOST_ENTRIES // entries):
         return math.inf
     bound = 0.0
-    for frequencies in _half_of_the_frequencies(cells, max(1, AT_ONCE // entries)):
+    at_once = max(1, AT_ONCE // entries, min(ENOUGH, 64 * AT_ONCE // entries))
+    for frequencies in _half_of_the_frequencies(cells, at_once):
         responses = _responses(phases, frequencies, cells)
         bound = stack_norm_bound(responses, at_least=bound)
     taps = math.prod(axis.taps for axis in axes)
