@@ -377,8 +377,8 @@ def test_every_opset_and_number_of_axes_is_what_onnx_runtime_computes(transposed
 
 
 def test_a_normalization_whose_way_may_overflow_has_no_float32_radius():
-    """γ (x - mean) first, as the reference computes it: 1e36 · 100 may overflow, its quotient not."""
-    gamma, variance = np.float32([1e36, 1, 1]), np.float32([1e20, 1, 1])
+    """γ (x - mean) first, as the reference computes it: 1e37 · 10 may overflow."""
+    gamma, variance = np.float32([1e37, 1, 1]), np.float32([1e20, 1, 1])
     bounds = prove(read_program(normalised(gamma, variance)))
     assert bounds.float32 is None
     assert "overflow" in bounds.refused_float32

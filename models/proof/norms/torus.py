@@ -36,7 +36,7 @@ MOST_FREQUENCIES = 2**22
 AT_ONCE = 2**17
 """Entries of frequency responses that are looked at together; 2 MiB, which stay in a cache."""
 ENOUGH = 32
-"""Frequencies that are looked at together where they are more than that, up to 64 times more."""
+"""Frequencies that are looked at together even so, so that few are decomposed; up to 128 MiB."""
 
 
 @dataclass(frozen=True)
