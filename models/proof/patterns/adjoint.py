@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from models.proof.norms.matrix import matrix_norm_bound
+from models.proof.norms.torus import absolute_kernel_bound, convolution_norm_bound
 from models.proof.operators.affine import Dense
+from models.proof.operators.convolution import Convolution, TransposedConvolution
 from models.proof.operators.operator import Operator
 from models.proof.upward import norm_bound, up, up_product, up_sum
 
@@ -80,11 +82,27 @@ class LinearPair:
 
 
 def linear_pair(first: Operator, second: Operator) -> LinearPair | None:
-    """Two matrices on the last axis, there and back; None for any other two operators."""
+    """Two matrices on the last axis, or a convolution and one transposed with the same windows.
+
+    None where the two lead elsewhere than there and back.
+    """
     if isinstance(first, Dense) and isinstance(second, Dense):
         A, B = first.weight.array, second.rows.T
         if first.alpha == 1 and A.shape == B.shape:
             return LinearPair(first.result, -1, A, B, 0, matrix_norm_bound, norm_bound)
+    if isinstance(first, Convolution) and isinstance(second, TransposedConvolution):
+        A, B = first.kernel.array, second.kernel.array.astype(np.float64)
+        if (first.axes, first.groups, A.shape) == (second.axes, second.groups, B.shape):
+            by_group, axes = first.by_group.shape, first.axes
+            return LinearPair(
+                first.result,
+                -1 - len(axes),
+                A,
+                B,
+                0,
+                lambda kernel: convolution_norm_bound(kernel.reshape(by_group), axes),
+                lambda kernel: absolute_kernel_bound(kernel.reshape(by_group), axes),
+            )
     return None
 
 

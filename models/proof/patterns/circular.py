@@ -11,50 +11,75 @@ import math
 from dataclasses import replace
 from functools import partial
 
+from torch import Tensor
+
 from models.proof.norms.torus import Axis, absolute_kernel_bound, torus_norm_bound
 from models.proof.operators.convolution import Convolution
 from models.proof.operators.operator import Operator, Stretch
-from models.proof.operators.selection import Selection
 from models.proof.patterns.group import Group, Wiring
-from models.proof.upward import up_product
+from models.proof.patterns.places import moved_places, moved_sources, places_along_axes
+from models.proof.upward import up_product, up_sqrt
 
 
 def circular_convolution(wiring: Wiring, operator: Operator) -> Group | None:
-    """A Pad in mode wrap that a Conv without pads reads."""
+    """A Conv without pads of an image that was continued: by Pad, or by Concat of slices."""
     if not isinstance(operator, Convolution) or any(operator.pads):
         return None
-    pad = wiring.maker.get(operator.operands[0])
-    if not isinstance(pad, Selection):
+    for source in moved_sources(wiring, operator.operands[0]):
+        inside = wiring.between(source, operator.result)
+        places = moved_places(wiring, source, inside)[operator.operands[0]]
+        axes = _axes(operator, places, wiring.shapes[source])
+        if axes is not None:
+            sides = wiring.shapes[source][1:]
+            most = int(places.flatten().bincount().max())
+            theorem = partial(_stretch, wiring, operator, axes, sides, most)
+            return Group("circular Conv", source, inside, theorem)
+    return None
+
+
+def _axes(
+    convolution: Convolution, places: Tensor, shape: tuple[int, ...]
+) -> tuple[Axis, ...] | None:
+    """Windows on the torus of the image's own sides; None where they repeat or leave it."""
+    lines = places_along_axes(places, shape)
+    if lines is None or lines[0] != tuple(range(shape[0])):
         return None
-    _, *sides = wiring.shapes[pad.operands[0]]
-    if len(pad.indices) != 1 + len(sides) or pad.indices[0] is not None:
+    if not any(len(line) > side for line, side in zip(lines, shape, strict=True)):
         return None
     axes = []
-    for axis, side, places in zip(operator.axes, sides, pad.indices[1:], strict=True):
-        continued = tuple(range(side)) if places is None else places
+    for axis, side, continued in zip(convolution.axes, shape[1:], lines[1:], strict=True):
         around = all(
             after == (before + 1) % side for before, after in itertools.pairwise(continued)
         )
-        if min(continued) < 0 or not around or len(continued) - side > axis.reach - 1:
+        if not around or len(continued) - side > axis.reach - 1:
             return None
         axes.append(axis if side % axis.stride == 0 else replace(axis, stride=1))
-    theorem = partial(_stretch, wiring, pad, operator, tuple(axes))
-    return Group("circular Conv", pad.operands[0], (pad, operator), theorem)
+    return tuple(axes)
 
 
 def _stretch(
-    wiring: Wiring, pad: Selection, convolution: Convolution, axes: tuple[Axis, ...]
+    wiring: Wiring,
+    convolution: Convolution,
+    axes: tuple[Axis, ...],
+    sides: tuple[int, ...],
+    most: int,
 ) -> Stretch:
-    """The largest frequency response on the torus of the image's own sides."""
-    _, *sides = wiring.shapes[pad.operands[0]]
+    """The largest frequency response on the torus of the image's own sides.
+
+    Args:
+        wiring: of the program.
+        convolution: of the continued image.
+        axes: of the windows on the torus.
+        sides: of the image before it was continued.
+        most: largest number of times that a pixel of it is used.
+    """
     plain = convolution.stretch(wiring.shapes[convolution.result])
-    torus = torus_norm_bound(convolution.by_group, axes, tuple(sides))
-    copies = pad.stretch(wiring.shapes[pad.result]).factor
-    padded = up_product(plain.factor, copies)
+    torus = torus_norm_bound(convolution.by_group, axes, sides)
+    copies = up_sqrt(most)
     return replace(
         plain,
         method="frequencies of the torus",
-        factor=min(torus, padded),
+        factor=min(torus, up_product(plain.factor, copies)),
         absolute=absolute_kernel_bound(convolution.by_group, axes),
         terms=plain.terms * math.ceil(copies),  # the convolution reads an image that is longer
     )

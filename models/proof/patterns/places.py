@@ -1,7 +1,7 @@
 """Where entries come from: which entry of a source stands at each place of a moved tensor."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -52,3 +52,37 @@ def common_source(wiring: Wiring, names: Iterable[str]) -> str | None:
     """The nearest tensor that all of some tensors are moved from."""
     first, *others = (before_moves(wiring, name) for name in names)
     return next((name for name in first if all(name in chain for chain in others)), None)
+
+
+def moved_sources(wiring: Wiring, name: str) -> Iterator[str]:
+    """Tensors that a tensor is made of by moves and joins alone, the first of the program first."""
+    pending = [name]
+    before: set[str] = set()
+    while pending:
+        maker = wiring.maker.get(pending.pop())
+        if maker is not None and (isinstance(maker, Concatenation) or is_move(maker)):
+            pending += [operand for operand in maker.operands if operand not in before]
+            before.update(maker.operands)
+    for source in (wiring.input_name, *wiring.maker):
+        if source in before:
+            inside = wiring.between(source, name)
+            if inside and name in moved_places(wiring, source, inside):
+                yield source
+
+
+def places_along_axes(places: Tensor, shape: tuple[int, ...]) -> list[tuple[int, ...]] | None:
+    """Places along each axis, where an entry's place on one axis decides its source's on that.
+
+    Args:
+        places: of one example, as `moved_places` gives them.
+        shape: of the source.
+    """
+    if places.dim() != 1 + len(shape):
+        return None
+    found = []
+    for axis, index in enumerate(torch.unravel_index(places[0], shape)):
+        line = index.movedim(axis, 0).reshape(len(index.movedim(axis, 0)), -1)
+        if not torch.equal(line, line[:, :1].expand_as(line)):
+            return None
+        found.append(tuple(line[:, 0].tolist()))
+    return found
