@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper
@@ -420,3 +421,30 @@ def test_a_circular_image_is_bounded_and_tight_where_the_stride_divides_its_side
     assert found[0].stretch.factor >= true * (1 - SLACK)
     if side % stride == 0:
         assert found[0].stretch.factor <= true * (1 + 1e-5)
+
+
+@pytest.mark.parametrize("wraps", [1, 2])
+def test_an_image_continued_by_slices_is_circular_where_no_window_repeats(wraps):
+    """The older exporter writes circular padding as Concat of slices, one axis after the other."""
+    kernel = np.random.default_rng(0).standard_normal((3, 2, 3, 3)).astype(np.float32)
+    whole = {"near": [0], "wide": [wraps], "back": [5 - wraps], "end": [5], "h": [2], "w": [3]}
+    nodes = [
+        node("Slice", ["x", "back", "end", "h"], ["top"]),
+        node("Slice", ["x", "near", "wide", "h"], ["bottom"]),
+        node("Concat", ["top", "x", "bottom"], ["tall"], axis=2),
+        node("Slice", ["tall", "back", "end", "w"], ["left"]),
+        node("Slice", ["tall", "near", "wide", "w"], ["right"]),
+        node("Concat", ["left", "tall", "right"], ["padded"], axis=3),
+        node("Conv", ["padded", "K"], ["y"]),
+        node("Flatten", ["y"], ["logits"]),
+    ]
+    weights = {name: np.array(value, dtype=np.int64) for name, value in whole.items()}
+    program = read_program(onnx_file(nodes, shape=(2, 5, 5), weights={**weights, "K": kernel}))
+    steps = walk(program).steps
+    assert (steps[0].kind == "circular Conv") == (wraps == 1)
+    with torch.no_grad():
+        matrix = program(torch.eye(50, dtype=torch.float64).view(-1, 2, 5, 5)).T.numpy()
+    exact = np.linalg.norm(matrix, ord=2)
+    assert exact <= steps[-1].lipschitz_bound
+    if wraps == 1:
+        assert steps[-1].lipschitz_bound <= exact * (1 + 1e-9)

@@ -8,6 +8,8 @@ from onnx import helper
 from models.errors import ModelError
 from models.proof.bounds import prove
 from models.proof.lipschitz import walk
+from models.proof.operators.powers import Root, Square
+from models.proof.program import Program
 from models.proof.reading.reader import read_program
 from models.proof.sealing import run_onnx
 from models.proof.upward import FLOAT32
@@ -322,6 +324,14 @@ def test_a_root_that_runtimes_round_as_they_like_has_no_float32_radius():
     assert prove(read_program(pooled(*POOLS["with a constant and Sqrt"]))).float32 is not None
     refused = prove(read_program(pooled(*POOLS["as LPPool2d is exported"]))).refused_float32
     assert "how they round Pow" in refused
+
+
+def test_a_square_and_a_root_of_the_same_kind_are_different_operators():
+    named = {"name": "p", "kind": "Pow", "operands": ("x",), "result": "y"}
+    programs = [
+        Program("x", (2,), (operator,), ((2,),)) for operator in (Square(**named), Root(**named))
+    ]
+    assert programs[0].sha256 != programs[1].sha256
 
 
 def test_the_gradient_of_a_norm_at_zero_is_zero():

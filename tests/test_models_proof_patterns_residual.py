@@ -209,3 +209,94 @@ def test_a_float32_run_is_within_its_rounding(seed):
     allowed = walk(program).rounding(FLOAT32, cast=False).errors["logits"]
     assert (errors <= allowed.a + allowed.b * norms).all()
     assert (allowed.a + allowed.b * norms <= 1000 * FLOAT32.unit * (1 + norms)).all()
+
+
+# Convolutional layers
+
+GEOMETRIES = {
+    "zero padding": {"pads": [1, 1, 1, 1]},
+    "pads that differ": {"pads": [0, 2, 1, 0]},
+    "dilation": {"pads": [2, 2, 2, 2], "dilations": [2, 2]},
+    "groups": {"pads": [1, 1, 1, 1], "group": 2},
+    "a stride": {"pads": [1, 1, 1, 1], "strides": [2, 2]},
+}
+
+
+def convolutional(kernel, backward, shape, *, geometry, back=None, t=None):
+    nodes = [
+        node("Conv", ["x", "K"], ["a"], **geometry),
+        node("Relu", ["a"], ["f"]),
+        node("Mul", ["f", "t"], ["h"]),
+        node("ConvTranspose", ["h", "B"], ["r"], **(back or geometry)),
+        node("Sub", ["x", "r"], ["s"]),
+        node("Flatten", ["s"], ["logits"]),
+    ]
+    t = floats(np.ones((len(kernel), 1, 1))) if t is None else t
+    weights = {"K": kernel, "B": backward, "t": t}
+    return onnx_file(nodes, shape=shape, weights=weights)
+
+
+def dense_pair(content):
+    """A and B of a convolutional layer as matrices, column by column."""
+    program = read_program(content)
+    first, _, scale, second, *_ = program.operators
+    with torch.no_grad():
+        x = torch.eye(program.input_size, dtype=torch.float64)
+        a = first.run(x.view(-1, *program.input_shape))
+        h = torch.eye(a[0].numel(), dtype=torch.float64).view(-1, *a.shape[1:])
+        back = second.run(scale.run(h))
+    return a.flatten(1).T.numpy(), back.flatten(1).T.numpy()
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_no_slopes_stretch_a_convolutional_layer_more_than_the_theorem(name):
+    geometry = GEOMETRIES[name]
+    side = 5 if "strides" in geometry else 4
+    rng = np.random.default_rng(3)
+    kernel = rng.standard_normal((4, 2 // geometry.get("group", 1), 3, 3))
+    reach = np.abs(kernel).sum() ** 2
+    t = floats((rng.random((4, 1, 1)) + 0.5) * 8 / reach)
+    content = convolutional(
+        floats(kernel), floats(3 * kernel), (2, side, side), geometry=geometry, t=t
+    )
+    steps = walk(read_program(content)).steps
+    assert [step.kind for step in steps] == ["x - B φ(A x + b)", "Flatten"]
+    A, B = dense_pair(content)
+    eye = np.eye(A.shape[1])
+    slopes = [np.ones(len(A)), *rng.integers(0, 2, (40, len(A))), *rng.random((10, len(A)))]
+    found = max(np.linalg.norm(eye - (B * D) @ A, ord=2) for D in slopes)
+    assert found <= steps[0].stretch.factor
+    assert steps[0].stretch.factor <= max(1, np.linalg.norm(B @ A, ord=2) * 1.3 - 1) + 1e-4
+
+
+@pytest.mark.parametrize(
+    ("geometry", "back"),
+    [
+        ({"pads": [0, 0, 1, 1]}, {"pads": [1, 1, 0, 0]}),
+        ({"pads": [1, 1, 1, 1]}, {"pads": [2, 2, 2, 2], "dilations": [2, 2]}),
+    ],
+)
+def test_a_convolution_back_with_other_windows_is_not_recognised(geometry, back):
+    rng = np.random.default_rng(0)
+    kernel = rng.standard_normal((3, 2, 3, 3))
+    kernel /= np.abs(kernel).sum()
+    content = convolutional(
+        floats(kernel), floats(2 * kernel), (2, 4, 4), geometry=geometry, back=back
+    )
+    steps = walk(read_program(content)).steps
+    assert steps[-1].kind == "Flatten"
+    assert "x - B φ(A x + b)" not in [step.kind for step in steps]
+    A, B = dense_pair(content)
+    assert np.linalg.norm(np.eye(32) - B @ A, ord=2) <= steps[-1].lipschitz_bound
+
+
+def test_a_scale_to_each_pixel_is_not_recognised():
+    kernel = floats(np.random.default_rng(0).standard_normal((4, 2, 3, 3)) / 20)
+    content = convolutional(
+        kernel,
+        2 * kernel,
+        (2, 4, 4),
+        geometry=GEOMETRIES["zero padding"],
+        t=floats(np.ones((1, 1, 4))),
+    )
+    assert "Mul" in [step.kind for step in walk(read_program(content)).steps]

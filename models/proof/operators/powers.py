@@ -32,6 +32,9 @@ class GroupOnly(Operator):
 class Square(GroupOnly):
     """x²: Pow with exponent 2."""
 
+    exponent: float = 2.0
+    """Tells it from the root of the same kind, in a program's hash."""
+
     def run(self, *values: Tensor) -> Tensor:
         """One product."""
         return values[0] * values[0]
@@ -40,6 +43,9 @@ class Square(GroupOnly):
 @dataclass(frozen=True, kw_only=True)
 class Root(GroupOnly):
     """√x: Sqrt, and Pow with exponent 1/2."""
+
+    exponent: float = 0.5
+    """Tells it from the square of the same kind, in a program's hash."""
 
     def run(self, *values: Tensor) -> Tensor:
         """The root, whose gradient at 0 is 0 and not NaN."""
