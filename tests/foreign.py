@@ -8,7 +8,13 @@ import warnings
 import numpy as np
 import torch
 from deel import torchlip
-from orthogonium.layers import AdaptiveOrthoConv2d, MaxMin, OrthoLinear, UnitNormLinear
+from orthogonium.layers import (
+    AdaptiveOrthoConv2d,
+    LayerCentering2D,
+    MaxMin,
+    OrthoLinear,
+    UnitNormLinear,
+)
 from orthogonium.layers.conv.SLL.sll_layer import (
     SDPBasedLipschitzDense,
     SDPBasedLipschitzResBlock,
@@ -64,6 +70,17 @@ def orthogonium_images(padding_mode="zeros"):
         OrthoLinear(16, 16),
         MaxMin(),
         OrthoLinear(16, 4),
+    )
+
+
+def centred_images():
+    return (2, 4, 4), nn.Sequential(
+        AdaptiveOrthoConv2d(2, 8, 3, padding=1),
+        LayerCentering2D(8),
+        MaxMin(),
+        nn.LPPool2d(2, 4),
+        nn.Flatten(),
+        OrthoLinear(8, 4),
     )
 
 

@@ -21,6 +21,7 @@ TIGHT = {
     foreign.torchlip_images: ("L2 pooling", 0.05),
     foreign.orthogonium_images: ("L2 pooling", 0.05),
     foreign.orthogonium_circular: ("circular Conv", 0.05),
+    foreign.centred_images: ("x less its mean", 1e-5),
     foreign.sll_images: ("x - B φ(A x + b)", 1e-5),
 }
 LOOSE = (foreign.plain_rows, foreign.softmax_rows, foreign.plain_images)

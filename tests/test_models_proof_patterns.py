@@ -474,3 +474,85 @@ def test_a_square_inside_l2_pooling_that_another_group_reads_is_refused():
                 first=ints(1),
             )
         )
+
+
+# x less its mean
+
+
+def centred(*nodes, shape=(2, 4, 4)):
+    flatten = node("Flatten", ["h"], ["logits"], axis=1)
+    return onnx_file([*nodes, flatten], shape=shape, weights=AXES, opset=20)
+
+
+AXES = {
+    "first": ints(1),
+    "last": ints(3),
+    "image": ints(2, 3),
+    "turned": ints(1, 0),
+}
+CENTRED = {
+    "over the image": (
+        node("ReduceMean", ["x", "image"], ["m"], keepdims=1),
+        node("Sub", ["x", "m"], ["h"]),
+    ),
+    "over the channels, turned around": (
+        node("ReduceMean", ["x", "first"], ["m"], keepdims=1),
+        node("Sub", ["m", "x"], ["h"]),
+    ),
+    "by a global pool": (
+        node("GlobalAveragePool", ["x"], ["m"]),
+        node("Sub", ["x", "m"], ["h"]),
+    ),
+}
+NOT_CENTRED = {
+    "the mean is added": (
+        node("ReduceMean", ["x", "image"], ["m"], keepdims=1),
+        node("Add", ["x", "m"], ["h"]),
+    ),
+    "the sum is taken off": (
+        node("ReduceSum", ["x", "image"], ["m"], keepdims=1),
+        node("Sub", ["x", "m"], ["h"]),
+    ),
+    "the largest is taken off": (
+        node("ReduceMax", ["x", "image"], ["m"], keepdims=1),
+        node("Sub", ["x", "m"], ["h"]),
+    ),
+    "the mean of the other channel": (
+        node("ReduceMean", ["x", "image"], ["m"], keepdims=1),
+        node("Gather", ["m", "turned"], ["o"], axis=1),
+        node("Sub", ["x", "o"], ["h"]),
+    ),
+    "the means of rows lie along columns": (
+        node("ReduceMean", ["x", "last"], ["m"], keepdims=1),
+        node("Transpose", ["m"], ["o"], perm=[0, 1, 3, 2]),
+        node("Sub", ["x", "o"], ["h"]),
+    ),
+    "the mean of another tensor": (
+        node("Neg", ["x"], ["n"]),
+        node("ReduceMean", ["n", "image"], ["m"], keepdims=1),
+        node("Sub", ["x", "m"], ["h"]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CENTRED)
+def test_taking_the_mean_off_is_a_projection(name):
+    content = centred(*CENTRED[name])
+    kinds, bound = groups(content)
+    assert kinds == ["x less its mean"]
+    found = steepest_slope(content)
+    assert found <= bound * (1 + 1e-9)
+    assert 1 <= bound <= 1 + 1e-12
+    x = images(3, (2, 4, 4))
+    computed = read_program(content)(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(computed, run_onnx(content, x)["logits"], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NOT_CENTRED)
+def test_what_only_looks_like_taking_the_mean_off_keeps_the_plain_rules(name):
+    content = centred(*NOT_CENTRED[name])
+    kinds, bound = groups(content)
+    truth = steepest_slope(content)
+    assert kinds == []
+    assert truth > 1.05
+    assert truth <= bound * (1 + 1e-9)

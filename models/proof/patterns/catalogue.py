@@ -1,7 +1,7 @@
 """The kinds of groups that are known, in the order in which they are tried."""
 
 from models.proof.operators.operator import Operator
-from models.proof.patterns import circular, l2_pooling, maxmin, residual, slices
+from models.proof.patterns import centering, circular, l2_pooling, maxmin, residual, slices
 from models.proof.patterns.group import Group, Recogniser, Wiring
 
 
@@ -15,5 +15,6 @@ RECOGNISERS: tuple[Recogniser, ...] = (
     maxmin.recognise,
     l2_pooling.recognise,
     residual.recognise,
+    centering.recognise,
     _slices,
 )
