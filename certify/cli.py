@@ -125,6 +125,31 @@ def replay(
     raise typer.Exit(EXIT_STATUS["refuted"] if found["broken"] else 0)
 
 
+@app.command()
+def verify(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="Id or folder of a run, or a certificate.json.")
+    ],
+    model: Annotated[
+        Path | None, typer.Option("--model", help="The file that ships, if it is elsewhere.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="The images, as .npz, to recompute radii.")
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option("--sample", min=1, help="Recompute so many rows, not all.")
+    ] = None,
+    runs: RunsFolder = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    """Audit a certificate with a second program that takes nothing in it on trust."""
+    from certify.verification import print_audit, run_folder
+    from models.audit.audit import audit
+
+    checks = audit(run_folder(run, runs), model=model, data=data, sample=sample)
+    print_audit(checks, as_json=as_json)
+
+
 def main() -> NoReturn:
     """Run a command; a failure that is no bug is told in one line."""
     try:
