@@ -5,8 +5,10 @@ import pytest
 from mpmath import mp
 
 from models.audit.bounds import confirmed_bounds
+from models.audit.evaluation import evaluate
 from models.audit.graph import Graph, Step
 from models.audit.norms import distance_bounds, norm_bound
+from models.audit.rules import stretches
 from models.errors import VerificationError
 
 
@@ -53,3 +55,52 @@ def test_a_factor_too_low_by_1e_9_is_not_confirmed():
     confirmed_bounds(*claim(W, norm_bound(W)))
     with pytest.raises(VerificationError, match="factor of head"):
         confirmed_bounds(*claim(W, norm_bound(W) * (1 - 1e-9)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "constants"),
+    [
+        ("Concat", {1: np.ones((1, 3), np.float32)}),
+        ("Div", {0: np.ones(3, np.float32)}),
+        ("Div", {1: np.zeros(3, np.float32)}),
+        ("Mul", {}),
+        ("MatMul", {0: np.eye(3, dtype=np.float32)}),
+        ("Add", {1: np.full(3, np.nan, np.float32)}),
+    ],
+)
+def test_a_form_without_a_rule_is_refused_by_name(kind, constants):
+    step = Step("odd", kind, ("x", "y"), "logits", constants)
+    with pytest.raises(VerificationError, match=rf"operators: odd \({kind}\)"):
+        stretches(Graph("x", (3,), (step,), {}, ("logits",)) if constants else both(step))
+
+
+def both(step):
+    copy = Step("copy", "Relu", ("x",), "y", {})
+    return Graph("x", (3,), (copy, step), {}, ("logits",))
+
+
+def test_a_constant_that_enlarges_its_operand_is_refused():
+    step = Step("wide", "Mul", ("x", "c"), "logits", {1: np.ones((1, 4), np.float32)})
+    graph = Graph("x", (1,), (step,), {}, ("logits",))
+    with pytest.raises(VerificationError, match="wide"):
+        evaluate(graph, np.zeros((2, 1), np.float32), [1.0])
+
+
+def test_logits_are_as_near_to_the_exact_ones_as_is_said():
+    rng = np.random.default_rng(1)
+    W = rng.standard_normal((4, 50)).astype(np.float32)
+    step = Step("head", "MatMul", ("x", "w"), "logits", {1: W.T})
+    images = rng.random((3, 50)).astype(np.float32)
+    graph = Graph("x", (50,), (step,), {}, ("logits",))
+    logits, errors = evaluate(graph, images, [norm_bound(W)])
+    with mp.workprec(200):
+        for x, z, error in zip(images, logits, errors, strict=True):
+            exact = [
+                mp.fsum(mp.mpf(float(w)) * float(p) for w, p in zip(row, x, strict=True))
+                for row in W
+            ]
+            assert (
+                mp.norm([mp.mpf(float(c)) - e for c, e in zip(z, exact, strict=True)])
+                <= error
+                < 1e-12
+            )

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from models.audit.arithmetic import above
-from models.audit.graph import ACTIVATIONS, DENSE, MOVES, SCALES, Graph, Step
+from models.audit.graph import ACTIVATIONS, DENSE, JOINS, MOVES, SCALES, Graph, Step
 from models.audit.norms import norm_bound
 
 
@@ -36,6 +36,8 @@ def factor(step: Step) -> float:
         return _scale(step)
     if step.kind in ACTIVATIONS:
         return max(1.0, slope(step))
+    if step.kind in JOINS and step.constants:
+        raise step.refuse("a constant among the branches")
     if step.kind in MOVES and len(step.operands) != 1:
         raise step.refuse("a move of several activations")
     return 1.0
