@@ -111,7 +111,8 @@ def test_maxmin_is_recognised_and_stretches_nothing(name):
     kinds, bound = groups(content)
     assert kinds == ["MaxMin"]
     assert 1 <= bound <= 1 + 1e-12
-    assert steepest_slope(content) <= bound * (1 + 1e-9)
+    found = steepest_slope(content)
+    assert 0.999 * bound <= found <= bound * (1 + 1e-9)
     x = images(5, (SIZE,)) - np.float32(0.5)
     computed = read_program(content)(torch.from_numpy(x)).numpy()
     np.testing.assert_array_equal(computed, run_onnx(content, x)["logits"])
@@ -541,7 +542,7 @@ def test_taking_the_mean_off_is_a_projection(name):
     kinds, bound = groups(content)
     assert kinds == ["x less its mean"]
     found = steepest_slope(content)
-    assert found <= bound * (1 + 1e-9)
+    assert 0.999 * bound <= found <= bound * (1 + 1e-9)
     assert 1 <= bound <= 1 + 1e-12
     x = images(3, (2, 4, 4))
     computed = read_program(content)(torch.from_numpy(x)).numpy()
