@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from models.errors import ModelError
 from models.proof.growth import NOTHING, Growth
-from models.proof.operators.operator import Stretch
+from models.proof.operators.operator import Operator, Stretch
 from models.proof.patterns.group import Group, Wiring, needed_results, refuse_alone
 from models.proof.upward import FLOAT64, Precision, up_product
 
@@ -27,6 +27,7 @@ class Step:
         shape: of the result, for one example.
         stretch: what it does to distances.
         lipschitz_bound: of the result, relative to the input of the walk.
+        operators: those that make the result of the operands, in order; one, but for a group.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Step:
     shape: tuple[int, ...]
     stretch: Stretch
     lipschitz_bound: float
+    operators: tuple[Operator, ...]
 
 
 def take_steps(wiring: Wiring, groups: Mapping[str, Group]) -> tuple[Step, ...]:
@@ -60,7 +62,9 @@ def take_steps(wiring: Wiring, groups: Mapping[str, Group]) -> tuple[Step, ...]:
         if not math.isfinite(bound):
             raise ModelError(f"the Lipschitz bound overflows at {operator.name} ({operator.kind})")
         bounds[operator.result] = bound
-        steps.append(Step(operator.name, kind, operands, operator.result, shape, stretch, bound))
+        behind = (operator,) if group is None else group.operators
+        named = (operator.name, kind, operands, operator.result)
+        steps.append(Step(*named, shape, stretch, bound, behind))
     return tuple(steps)
 
 
