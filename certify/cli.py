@@ -24,6 +24,9 @@ app = typer.Typer(
 JobFile = Annotated[
     Path, typer.Argument(metavar="JOB_FILE", help="A job file in TOML.", show_default=False)
 ]
+ModelFile = Annotated[
+    Path, typer.Argument(metavar="MODEL.onnx", help="An ONNX classifier.", show_default=False)
+]
 RunsFolder = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
@@ -61,6 +64,14 @@ def submit(
 
     print_outcome(summary, report=run_dir.at("report.html"), as_json=as_json)
     raise typer.Exit(EXIT_STATUS[summary["verdict"]])
+
+
+@app.command()
+def bound(model: ModelFile, as_json: AsJson = False) -> None:
+    """Bound how far an ONNX classifier stretches, operator by operator; no data is needed."""
+    from certify.bounding import bound_file, print_bounds
+
+    print_bounds(bound_file(model), as_json=as_json)
 
 
 @app.command()

@@ -107,9 +107,17 @@ def prove(program: Program) -> Bounds:
         ModelError: If a bound overflows.
         CertifyError: If this machine's arithmetic, or a decomposition, fails its own check.
     """
+    return bounds_of(walk(program))
+
+
+def bounds_of(found: Walk) -> Bounds:
+    """What a walk has proved.
+
+    Raises:
+        CertifyError: If this machine's arithmetic fails its check.
+    """
     check_arithmetic()
-    found = walk(program)
-    last = found.steps[-1]
+    program, last = found.program, found.steps[-1]
     feature_bound = last.lipschitz_bound
     if program.head is not None:
         feature_bound = found.lipschitz_bounds[program.head.operands[0]]

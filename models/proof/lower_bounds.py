@@ -172,7 +172,8 @@ def _leading_direction(derivative: Map, adjoint: Map, *, like: Tensor, most: int
     """Unit vector of nearly the largest stretch, in a Krylov space with kept orthogonality."""
     v = torch.randn_like(like)
     v = v / v.norm()
-    directions, images = [v], [derivative(v)]
+    directions: list[Tensor] = [v]
+    images: list[Tensor] = [derivative(v)]
     for _ in range(min(most, like.numel()) - 1):
         v = adjoint(images[-1])
         scale = v.norm()
@@ -187,8 +188,8 @@ def _leading_direction(derivative: Map, adjoint: Map, *, like: Tensor, most: int
     if not made.isfinite().all():
         return directions[0]
     _, vectors = torch.linalg.eigh(made @ made.T)
-    best = torch.stack(directions).T @ vectors[:, -1]
-    return best / best.norm()
+    best: Tensor = torch.nn.functional.normalize(torch.stack(directions).T @ vectors[:, -1], dim=0)
+    return best
 
 
 def _effort(entries: int) -> Effort:

@@ -1,0 +1,174 @@
+"""`certify bound`: the table and the JSON of an ONNX file, and what is refused."""
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from certify.bounding import bound_file, print_bounds
+from certify.cli import main
+from models.errors import SoundnessError
+from models.proof.bounds import prove
+from models.proof.reading.reader import read_program
+from tests.oracles import dense_file, onnx_file, orthogonal_classifier
+
+node = helper.make_node
+COLUMNS = ("name", "operator", "shape", "method", "upper_bound", "lower_bound", "ratio")
+HEAD = np.random.default_rng(0).standard_normal((3, 8)).astype(np.float32)
+
+
+@pytest.fixture
+def certify(monkeypatch, capsys):
+    """The command in this process, which has loaded torch already: status, stdout, stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["certify", "bound", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return ended.value.code, captured.out, captured.err
+
+    return run
+
+
+def written(folder, content):
+    path = folder / "model.onnx"
+    path.write_bytes(content)
+    return path
+
+
+def with_softmax():
+    nodes = [
+        node("Flatten", ["x"], ["h"], name="[bold]flat"),
+        node("Gemm", ["h", "W"], ["z"], transB=1, name="head"),
+        node("Softmax", ["z"], ["p"], axis=1),
+    ]
+    return onnx_file(nodes, shape=(2, 2, 2), weights={"W": HEAD}, outputs=("p",))
+
+
+def test_the_json_holds_what_was_proved(tmp_path, certify):
+    content = orthogonal_classifier()
+    status, out, err = certify(str(written(tmp_path, content)), "--json")
+    assert (status, err) == (0, "")
+    found = json.loads(out)
+    proved = prove(read_program(content))
+    assert found["lipschitz_bound"] == proved.lipschitz_bound
+    np.testing.assert_array_equal(found["pair_bounds"], proved.pair_bounds)
+    assert found["program_sha256"] == proved.program_sha256
+    assert [set(COLUMNS) <= set(row) for row in found["operators"]] == [True] * 6
+    for row, operator in zip(found["operators"], proved.operators, strict=True):
+        assert row["upper_bound"] == operator["factor"]
+        assert row["lower_bound"] <= row["upper_bound"]
+        assert row["ratio"] == pytest.approx(1, abs=1e-6)
+    assert 0.5 < found["lipschitz_lower_bound"] <= found["lipschitz_bound"]
+    assert found["float32_covered"]
+
+
+def test_the_table_says_it_in_words(tmp_path, certify):
+    status, out, err = certify(str(written(tmp_path, with_softmax())))
+    assert (status, err) == (0, "")
+    header, *lines = out.splitlines()
+    for column in COLUMNS:
+        assert column.replace("_", " ") in header
+    assert any("[bold]flat" in line and "Flatten" in line for line in lines)
+    words = "\n".join(lines)
+    assert "Lipschitz bound of the logits" in words
+    assert "bounds of the pairs of classes" in words
+    assert "left out behind the logits           Softmax" in words
+    assert "not covered: Softmax behind the logits may round two classes to a tie" in words
+
+
+def test_weights_beside_the_file_are_read(tmp_path):
+    content = orthogonal_classifier()
+    onnx.save(
+        onnx.load_from_string(content),
+        tmp_path / "split.onnx",
+        save_as_external_data=True,
+        location="split.onnx.data",
+        size_threshold=0,
+    )
+    assert bound_file(tmp_path / "split.onnx")["lipschitz_bound"] == pytest.approx(
+        bound_file(written(tmp_path, content))["lipschitz_bound"], rel=0
+    )
+
+
+def test_a_zero_operator_has_no_ratio_and_still_prints(tmp_path, capsys):
+    zero = dense_file([np.zeros((4, 4)), np.ones((2, 4))], [None, None], shape=(4,))
+    facts = bound_file(written(tmp_path, zero))
+    assert facts["operators"][1]["ratio"] is None
+    print_bounds(facts, as_json=False)
+    print_bounds(facts, as_json=True)
+    assert "–" in capsys.readouterr().out
+
+
+REFUSED = {
+    "unknown operators, all at once": (
+        onnx_file(
+            [
+                node("Cos", ["x"], ["a"], name="wave"),
+                node("Erf", ["a"], ["b"], name="bell"),
+                node("Flatten", ["b"], ["logits"]),
+            ],
+            shape=(2, 2, 2),
+        ),
+        "wave (Cos), bell (Erf)",
+    ),
+    "no model": (b"hello", "not an ONNX model"),
+    "cut off": (orthogonal_classifier()[:-40], "not an ONNX model, or cut off"),
+    "empty": (b"", "no ONNX graph"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_bad_file_is_refused_in_one_line(name, tmp_path, certify):
+    content, words = REFUSED[name]
+    status, out, err = certify(str(written(tmp_path, content)))
+    assert (status, out) == (2, "")
+    assert words in err
+    assert len(err.splitlines()) == 1
+    assert err.startswith("error: ")
+
+
+def test_a_file_that_is_not_there_and_a_folder_are_refused(tmp_path, certify):
+    for place in (tmp_path / "none.onnx", tmp_path):
+        status, _, err = certify(str(place))
+        assert status == 2
+        assert len(err.splitlines()) == 1
+        assert "accepted is an ONNX file" in err
+
+
+def test_neither_ray_nor_the_attacks_are_loaded(tmp_path):
+    path = written(tmp_path, with_softmax())
+    probe = (
+        "import sys, certify.bounding as b; from pathlib import Path; "
+        f"b.bound_file(Path({str(path)!r})); "
+        "print([m for m in ('ray', 'pyautoattack', 'onnxruntime') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_alarm_a_bound_from_below_stops_everything(tmp_path, monkeypatch):
+    """What power iteration after two steps would have claimed."""
+    monkeypatch.setattr("models.proof.operators.affine.matrix_norm_bound", lambda W: 0.97)
+    with pytest.raises(SoundnessError, match=r"gemm0 \(Gemm\) is seen to stretch by"):
+        bound_file(written(tmp_path, orthogonal_classifier()))
+
+
+def test_a_network_of_the_size_of_fashion_mnist_takes_less_than_two_seconds(tmp_path):
+    rng = np.random.default_rng(0)
+    matrices = [
+        rng.standard_normal((rows, columns)) / np.sqrt(columns)
+        for rows, columns in ((512, 784), (256, 512), (10, 256))
+    ]
+    path = written(tmp_path, dense_file(matrices, [None] * 3, shape=(1, 28, 28)))
+    bound_file(written(tmp_path, with_softmax()))  # loads what is loaded once
+    path = written(tmp_path, dense_file(matrices, [None] * 3, shape=(1, 28, 28)))
+    started = time.process_time()
+    bound_file(path)
+    assert time.process_time() - started < 2
