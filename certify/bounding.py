@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from threadpoolctl import threadpool_limits
 
 from models.proof.bounds import Bounds, bounds_of
 from models.proof.lipschitz import Step, walk
@@ -37,9 +38,10 @@ def bound_file(path: Path) -> dict[str, Any]:
     content = read_model_file(path)
     program = read_program(content)
     threads(1)
-    found = walk(program)
-    seen = lower_bounds(found)
-    return _facts(program, bounds_of(found)) | {
+    with threadpool_limits(limits=1):  # as on a worker: the bounds of a run, to the bit
+        found = walk(program)
+    bounds, seen = bounds_of(found), lower_bounds(found)
+    return _facts(program, bounds) | {
         "model_sha256": hashlib.sha256(content).hexdigest(),
         "lipschitz_lower_bound": seen.program,
         "operators": [
