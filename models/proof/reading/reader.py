@@ -68,6 +68,19 @@ def read_program(model: bytes) -> Program:
     return program
 
 
+def live_part(model: bytes) -> tuple[onnx.ModelProto, str, list[onnx.NodeProto]]:
+    """The file, the name of the tensor that holds its logits, and the nodes behind it, in order.
+
+    Raises:
+        ModelError: Where `read_program` does for a file as a whole.
+    """
+    parsed = _parse(model)
+    name, _ = _input_of(parsed.graph)
+    logits, _ = without_ending(parsed.graph, _output_of(parsed.graph))
+    given = {name, *(tensor.name for tensor in parsed.graph.initializer)}
+    return parsed, logits, _needed_nodes(parsed.graph, logits, given=given)
+
+
 def _parse(content: bytes) -> onnx.ModelProto:
     """The model, checked for all that would leave its function open."""
     model = onnx.ModelProto()
