@@ -20,13 +20,17 @@ from models.spec import (
     DataSpec,
     MlpSpec,
     ModelSpec,
+    OnnxSpec,
     ResourcesSpec,
     Spec,
     TrainSpec,
 )
 
-UNION_TAGS = ("linear", "mlp", "certified-radius", "cross-entropy")
+UNION_TAGS = ("linear", "mlp", "onnx", "certified-radius", "cross-entropy")
 """Places that pydantic adds for a union's member and that are no keys of the file."""
+
+SHARES = ("validation", "test")
+"""Keys of `data` that say how a part is cut off."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 
@@ -62,6 +66,18 @@ class JobSpec(Spec):
                 raise ValueError(f"gate {gate.text!r} asks for an ε that is not certified: {known}")
         return self
 
+    @model_validator(mode="after")
+    def _a_foreign_model_is_not_trained(self) -> "JobSpec":
+        if isinstance(self.model, OnnxSpec):
+            asked = [f"data.{key}" for key in SHARES if key in self.data.model_fields_set]
+            asked += ["train"] if "train" in self.model_fields_set else []
+            if asked:
+                raise ValueError(
+                    f"{' and '.join(asked)} is not accepted with architecture 'onnx': nothing is "
+                    "trained, and all test images are certified"
+                )
+        return self
+
     @property
     def eps(self) -> tuple[float, ...]:
         """Perturbation budgets, rising."""
@@ -73,11 +89,26 @@ class JobSpec(Spec):
 
     def to_json(self) -> str:
         """The resolved job, every default filled in, in one canonical form."""
-        return json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
+        return json.dumps(self.resolved(), indent=2, sort_keys=True) + "\n"
+
+    def resolved(self) -> dict[str, Any]:
+        """The job with every default, less the keys that a foreign model has no use for."""
+        found: dict[str, Any] = self.model_dump(mode="json")
+        if isinstance(self.model, OnnxSpec):
+            del found["train"]
+            found["data"] = {key: found["data"][key] for key in found["data"] if key not in SHARES}
+        return found
+
+    def with_model_hash(self, sha256: str) -> "JobSpec":
+        """The same job, which then speaks of one foreign file and no other."""
+        return self.model_copy(update={"model": self.model.model_copy(update={"sha256": sha256})})
 
     def sha256(self) -> str:
-        """Hash of all that decides the result: the resources do not."""
-        decisive = self.model_dump(mode="json", exclude={"resources", "gates"})
+        """Hash of all that decides the result: the resources do not, nor where a file lies."""
+        decisive = self.resolved()
+        del decisive["resources"], decisive["gates"]
+        if decisive["model"].get("sha256"):
+            del decisive["model"]["path"]
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
@@ -100,10 +131,23 @@ def load_job(path: Path, *, overrides: Iterable[str] = ()) -> JobSpec:
         raise JobError(f"{path}: not TOML: {fault}") from None
     for override in overrides:
         _apply(keys, override)
+    return check_job(keys, place=str(path))
+
+
+def check_job(keys: Mapping[str, Any], *, place: str) -> JobSpec:
+    """The job of some tables and keys.
+
+    Args:
+        keys: as a job file holds them.
+        place: where they come from, for messages.
+
+    Raises:
+        JobError: With every fault.
+    """
     try:
         return JobSpec.model_validate(keys)
     except ValidationError as error:
-        raise JobError(_faults(path, error)) from None
+        raise JobError("\n".join(_fault(place, fault) for fault in error.errors())) from None
 
 
 def _apply(keys: dict[str, Any], override: str) -> None:
@@ -124,14 +168,10 @@ def _apply(keys: dict[str, Any], override: str) -> None:
     table[places[-1]] = value
 
 
-def _faults(path: Path, error: ValidationError) -> str:
-    """One line to a fault: where it is, what was found, what is accepted."""
-    return "\n".join(_fault(path, fault) for fault in error.errors())
-
-
-def _fault(path: Path, fault: Mapping[str, Any]) -> str:
+def _fault(file: str, fault: Mapping[str, Any]) -> str:
+    """One line: where it is, what was found, what is accepted."""
     place = ".".join(str(part) for part in fault["loc"] if part not in UNION_TAGS)
-    where = f"{path}: {place}" if place else f"{path}"
+    where = f"{file}: {place}" if place else file
     message = str(fault["msg"]).removeprefix("Value error, ")
     match fault["type"]:
         case "extra_forbidden":

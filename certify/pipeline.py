@@ -1,14 +1,24 @@
-"""The story of a job: train, export, prove, certify, attack, check, seal, report."""
+"""The story of a job: train, export, prove, certify, attack, check, seal, report.
+
+A model that was trained elsewhere is imported, and its story is the same from there on.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 from certify import publish, stages
 from certify.run import Run
+from models.spec import OnnxSpec
 
-STORY: tuple[tuple[str, str | None, Callable[[Run], None]], ...] = (
+Stage = tuple[str, str | None, Callable[[Run], None]]
+"""A name, the artefact that shows that it is done, and what does it."""
+
+TRAINED: tuple[Stage, ...] = (
     ("train", stages.WEIGHTS, stages.train),
     ("export", stages.NETWORK, stages.export),
+)
+FOREIGN: tuple[Stage, ...] = (("import", stages.NETWORK, stages.import_network),)
+CERTIFIED: tuple[Stage, ...] = (
     ("prove", stages.BOUNDS, stages.prove),
     ("certify", stages.CERTIFICATES, stages.certify),
     ("attack", stages.ATTACKED, stages.attack),
@@ -16,8 +26,8 @@ STORY: tuple[tuple[str, str | None, Callable[[Run], None]], ...] = (
     ("seal", "certificate.json", publish.seal),
     ("report", None, publish.report),
 )
-"""Each stage, the artefact that shows that it is done, and what does it; a report is always made
-anew, since its gates may have changed."""
+"""What every network goes through; a report is always made anew, since its gates may have
+changed."""
 
 
 def run_job(run: Run) -> dict[str, Any]:
@@ -30,7 +40,8 @@ def run_job(run: Run) -> dict[str, Any]:
         CertifyError: If a stage fails; what the stages before it gave stays.
     """
     with run.watched():
-        for name, artefact, stage in STORY:
+        beginning = FOREIGN if isinstance(run.job.model, OnnxSpec) else TRAINED
+        for name, artefact, stage in (*beginning, *CERTIFIED):
             if artefact is None or not run.dir.has(artefact):
                 with run.recorded(name):
                     stage(run)

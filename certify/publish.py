@@ -78,6 +78,8 @@ def seal(run: Run) -> None:
             "sealed_radius": measured,
             "counts": _counts(certificates, run.job.eps),
         }
+        if run.dir.has(stages.IMPORT):
+            certificate["source_sha256"] = run.dir.read_json(stages.IMPORT)["sha256"]
         run.dir.write_json("certificate.json", certificate)
         progress.advance(len(test))
 
@@ -130,7 +132,7 @@ def results_of(run_dir: RunDir) -> Results:
             picture["row"]: np.array(picture["pixels"], dtype=np.float32).reshape(picture["shape"])
             for picture in pictures
         },
-        history=run_dir.read_json(stages.METRICS),
+        history=run_dir.read_json(stages.METRICS) if run_dir.has(stages.METRICS) else [],
         environment=run_dir.read_json("environment.json"),
         certificate=run_dir.read_json(certificate) if run_dir.has(certificate) else {},
     )

@@ -15,6 +15,7 @@ from certify.run_dir import RunDir
 from models.errors import CertifyError, JobError
 from models.splits import Dataset
 from workers.data import describe
+from workers.foreign import Foreign
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Run:
     dataset: Dataset
     dir: RunDir
     reporter: Reporter
+    foreign: Foreign | None = None
+    """The model of a job that trains nothing."""
 
     def open(self, job_file: bytes) -> None:
         """Write what a run begins with, or make sure that its folder belongs to this job and data.

@@ -13,13 +13,15 @@ from certify.run import Run
 from certify.run_dir import RunDir
 from models.errors import CertifyError
 from models.proof.soundness import Violation, violations
-from workers import attacking, certification, training
+from models.spec import OnnxSpec
+from workers import attacking, certification, foreign, training
 from workers.attack_tasks import Shard
 from workers.tasks import device
 
 WEIGHTS = "train/weights.safetensors"
 METRICS = "train/metrics.json"
 NETWORK = "network.onnx"
+IMPORT = "import.json"
 BOUNDS = "bounds.json"
 CERTIFICATES = "certificates.parquet"
 ATTACKED = "attacks.parquet"
@@ -59,6 +61,24 @@ def export(run: Run) -> None:
         run.dir.write_json("train/parity.json", {"largest_logit_difference": difference})
         run.dir.write(NETWORK, model)
         progress.advance(len(test))
+
+
+def import_network(run: Run) -> None:
+    """The network of a foreign file, held against that file on the whole test part."""
+    if run.foreign is None:
+        raise CertifyError("the job names no foreign model")
+    with run.follow("import", total=len(run.dataset.test), unit="examples compared") as progress:
+        difference = foreign.compare_answers(run.foreign)
+        preprocessing = run.foreign.imported.preprocessing
+        found = {
+            "sha256": run.foreign.sha256,
+            "mean": preprocessing.mean,
+            "std": preprocessing.std,
+            "left_out": run.foreign.imported.ending,
+        }
+        run.dir.write_json(IMPORT, found | {"largest_logit_difference": difference})
+        run.dir.write(NETWORK, run.foreign.imported.network)
+        progress.advance(len(run.dataset.test))
 
 
 def prove(run: Run) -> None:
@@ -138,6 +158,8 @@ def all_attacks(run_dir: RunDir) -> pa.Table:
 
 def lesson_of(run: Run) -> training.Lesson:
     """The training that a job asks for."""
+    if isinstance(run.job.model, OnnxSpec):
+        raise CertifyError("a foreign model is not trained")
     return training.lesson(
         run.dataset,
         model=run.job.model,

@@ -9,19 +9,23 @@ from certify.job import JobSpec
 from certify.progress import Reporter
 from certify.run import Run, check_same_job
 from certify.run_dir import RunDir
+from models.spec import OnnxSpec
+from models.splits import Dataset
 from workers.cluster import embedded_cluster, warm_up
 from workers.data import load_data
+from workers.foreign import Foreign, read_foreign
 from workers.training import lesson, rehearse
 
 
 def run_here(
-    job: JobSpec, job_file: Path, *, runs: Path, run: str
+    job: JobSpec, text: bytes, *, folder: Path, runs: Path, run: str
 ) -> tuple[dict[str, Any], RunDir]:
     """Run a job to its report on this machine.
 
     Args:
         job: what is asked for.
-        job_file: where it was read from; relative paths of the job begin beside it.
+        text: the job as it was written.
+        folder: where relative paths of the job begin.
         runs: folder that holds the runs.
         run: id; a run that exists is continued.
 
@@ -35,12 +39,16 @@ def run_here(
 
     reporter = Reporter()
     run_dir = RunDir(runs, run)
+    foreign = None
+    if isinstance(job.model, OnnxSpec):
+        foreign = read_foreign(job.model, job.data, folder=folder)
+        job = job.with_model_hash(foreign.sha256)
     check_same_job(run_dir, job)
-    dataset = load_data(job.data, seed=job.seed, folder=job_file.parent)
+    dataset = foreign.dataset if foreign else load_data(job.data, seed=job.seed, folder=folder)
     run_dir.create()
     with run_dir.locked():
-        opened = Run(job, dataset, run_dir, reporter)
-        opened.open(job_file.read_bytes())
+        opened = Run(job, dataset, run_dir, reporter, foreign)
+        opened.open(text)
         reporter.say(f"run {run}; stop it with Ctrl-C, continue it with --run {run}")
         started = time.monotonic()
         with opened.watched(), embedded_cluster(job.resources):
@@ -59,6 +67,8 @@ def rehearse_here(job: JobSpec, folder: Path) -> str:
     Raises:
         CertifyError: If the data or the model is refused.
     """
+    if isinstance(job.model, OnnxSpec):
+        return _described(read_foreign(job.model, job.data, folder=folder))
     dataset = load_data(job.data, seed=job.seed, folder=folder)
     told = lesson(
         dataset,
@@ -69,9 +79,22 @@ def rehearse_here(job: JobSpec, folder: Path) -> str:
         resources=job.resources,
     )
     rehearse(told, dataset)
-    shape = "×".join(str(side) for side in dataset.input_shape)
     return (
         f"{len(dataset.train)} training, {len(dataset.validation)} validation and "
-        f"{len(dataset.test)} test images of {shape} in {len(dataset.classes)} classes; "
+        f"{len(dataset.test)} test images of {_kind(dataset)}; "
         f"a forward pass of the {job.model.architecture} works"
     )
+
+
+def _described(foreign: Foreign) -> str:
+    ending = " and ".join(foreign.imported.ending)
+    left_out = f"; certified is what its {ending} reads" if ending else ""
+    return (
+        f"{len(foreign.dataset.test)} test images of {_kind(foreign.dataset)}; every operator of "
+        f"the model has a rule{left_out}"
+    )
+
+
+def _kind(dataset: Dataset) -> str:
+    shape = "×".join(str(side) for side in dataset.input_shape)
+    return f"{shape} in {len(dataset.classes)} classes"

@@ -58,7 +58,7 @@ def job_template(data: Path | None, *, beside: Path) -> str:
         return TEMPLATE.format(name='"digits"', data='source = "digits"')
     path = json.dumps(os.path.relpath(str(data), str(beside)), ensure_ascii=False)
     return TEMPLATE.format(
-        name=json.dumps(_name(data)), data=f'source = "{_source(data)}"\npath = {path}'
+        name=json.dumps(name_from(data)), data=f'source = "{kind_of_data(data)}"\npath = {path}'
     )
 
 
@@ -77,8 +77,12 @@ def write_new(path: Path, text: str) -> None:
         raise JobError(f"{path} cannot be written: {fault.strerror}") from None
 
 
-def _source(data: Path) -> str:
-    """Kind of source that a path looks like."""
+def kind_of_data(data: Path) -> str:
+    """Kind of source that a path looks like.
+
+    Raises:
+        JobError: If there is nothing of a known kind.
+    """
     if data.is_dir():
         holds_parquet = any(data.rglob("*.parquet"))
         holds_idx = any(data.glob("*-images*ubyte*"))
@@ -89,7 +93,7 @@ def _source(data: Path) -> str:
     return kinds[data.suffix]
 
 
-def _name(data: Path) -> str:
+def name_from(data: Path) -> str:
     """A job's name from a path."""
     letters = "".join(c if c.isascii() and c.isalnum() else "-" for c in data.stem.lower())
     return letters.strip("-")[:63] or "job"

@@ -106,7 +106,24 @@ class MlpSpec(Spec):
         return widths
 
 
-ModelSpec = Annotated[LinearSpec | MlpSpec, Field(discriminator="architecture")]
+class OnnxSpec(Spec):
+    """An ONNX file that was trained elsewhere: it is certified, and nothing is trained."""
+
+    architecture: Literal["onnx"]
+    path: str = Field(min_length=1)
+    """The file; a relative path starts at the folder of the job file."""
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    """Hash of the file with all its weights; another file is refused. Filled in if left out."""
+    mean: tuple[float, ...] | None = Field(default=None, min_length=1, strict=False)
+    """What is subtracted from the pixels before the file, one number or one to a channel."""
+    std: tuple[PositiveFloat, ...] | None = Field(default=None, min_length=1, strict=False)
+    """What divides the pixels after that, one number or one to a channel."""
+    classes: tuple[str, ...] | None = Field(default=None, min_length=2, strict=False)
+    """Names of the classes in the order of the logits; those of the data if left out."""
+
+
+TrainedSpec = LinearSpec | MlpSpec
+ModelSpec = Annotated[LinearSpec | MlpSpec | OnnxSpec, Field(discriminator="architecture")]
 
 
 class CertifiedRadiusLossSpec(Spec):

@@ -19,6 +19,7 @@ from reports.words import (
 
 HASHES = {
     "model_sha256": "Model file, SHA-256",
+    "source_sha256": "Foreign file, SHA-256",
     "program_sha256": "Program certified, SHA-256",
     "data_sha256": "Data, SHA-256",
     "job_sha256": "Job, SHA-256",

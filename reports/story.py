@@ -27,8 +27,9 @@ TITLES = {
 }
 SOURCES = {"digits": "the scikit-learn handwritten digits", "fashion-mnist": "Fashion-MNIST"}
 ARCHITECTURES = {
-    "mlp": "a network of orthogonal layers",
-    "linear": "a single linear layer",
+    "mlp": "a network of orthogonal layers in one ONNX file",
+    "linear": "a single linear layer in one ONNX file",
+    "onnx": "a foreign ONNX file, which was trained elsewhere",
 }
 
 
@@ -91,14 +92,28 @@ def what_was_certified(results: Results) -> str:
         colour = {1: "grey ", 3: "colour "}.get(shape[0], "")
         kind = f"{colour}images of {shape[2]} × {shape[1]} pixels, "
     architecture = str(results.job.get("model", {}).get("architecture", ""))
-    network = ARCHITECTURES.get(architecture, "a classifier")
+    network = ARCHITECTURES.get(architecture, "a classifier in one ONNX file")
     return (
-        f"The model “{results.job['name']}”, {network} in one ONNX file, on the "
+        f"The model “{results.job['name']}”, {network}, on the "
         f"{counted(results.summary['test_examples'], 'test image')} of {data_name(results.job)} "
         f"({kind}{counted(len(results.classes), 'class', 'classes')}). "
+        f"{_preprocessing(results.job)}"
         f"For each image a radius was {proven}: no change of its pixels that is shorter can change "
         "the model’s answer. That speaks of all such changes, not of some that were tried."
     )
+
+
+def _preprocessing(job: dict[str, Any]) -> str:
+    """What stands in front of a foreign file, and that it is inside the proof."""
+    model = job.get("model", {})
+    shown = [
+        f"{name} {', '.join(f'{value:g}' for value in model[name])}"
+        for name in ("mean", "std")
+        if model.get(name)
+    ]
+    if not shown:
+        return ""
+    return f"Its normalisation of the pixels ({joined(shown)}) is part of what was certified. "
 
 
 def against_which_changes(results: Results) -> str:

@@ -38,12 +38,7 @@ def load_data(spec: DataSpec, *, seed: int, folder: Path) -> Dataset:
     Raises:
         DataError: For data that is missing, unreadable or not acceptable, with file and index.
     """
-    try:
-        path = None if spec.path is None else folder / Path(spec.path).expanduser()
-        source = _read(spec, path=path)
-    except (OSError, RuntimeError) as fault:  # RuntimeError: ~ of a user whom nobody knows
-        place = getattr(fault, "filename", None) or spec.path or spec.source
-        raise unreadable(place, fault) from None
+    source = read_source(spec, folder=folder)
     classes = _classes(source)
     rows = {name: np.arange(len(part.labels)) for name, part in source.parts.items()}
     for name, share in (("test", spec.test), ("validation", spec.validation)):
@@ -63,6 +58,20 @@ def load_data(spec: DataSpec, *, seed: int, folder: Path) -> Dataset:
         test=_split(source, "test", rows["test"]),
         classes=classes,
     )
+
+
+def read_source(spec: DataSpec, *, folder: Path) -> Source:
+    """The parts of a source as they are stored; a relative path starts at `folder`.
+
+    Raises:
+        DataError: For data that is missing or unreadable, with file and index.
+    """
+    try:
+        path = None if spec.path is None else folder / Path(spec.path).expanduser()
+        return _read(spec, path=path)
+    except (OSError, RuntimeError) as fault:  # RuntimeError: ~ of a user whom nobody knows
+        place = getattr(fault, "filename", None) or spec.path or spec.source
+        raise unreadable(place, fault) from None
 
 
 def cut_rows(labels: np.ndarray, *, share: float, seed: int, stream: int) -> np.ndarray:
@@ -106,6 +115,7 @@ def describe(dataset: Dataset) -> dict[str, object]:
                 "sha256": part.sha256(),
             }
             for name, part in parts.items()
+            if len(part)
         },
     }
 
@@ -137,9 +147,14 @@ def _read(spec: DataSpec, *, path: Path | None) -> Source:
 
 def _classes(source: Source) -> tuple[str, ...]:
     """Names of the classes, after every part was checked against them and against `train`."""
+    if "train" not in source.parts:
+        (part, *_) = source.parts.values()
+        raise DataError(
+            f"{part.files[0][0]}: found no training images; accepted is data with a train part"
+        )
     train = source.parts["train"]
     for name, part in source.parts.items():
-        _check_images(part, name=name, train=train)
+        check_images(part, name=name, train=train)
     present = np.unique(train.labels)
     names = source.classes
     if names is None:
@@ -169,7 +184,12 @@ def _classes(source: Source) -> tuple[str, ...]:
     return names
 
 
-def _check_images(part: Part, *, name: str, train: Part) -> None:
+def check_images(part: Part, *, name: str, train: Part) -> None:
+    """Refuse a part that is empty, lacks labels, or has other images than `train`.
+
+    Raises:
+        DataError: With the part's file.
+    """
     where = part.files[0][0] if part.files else name
     if not len(part.labels):
         raise DataError(f"{where}: found no example; accepted is a {name} part that is not empty")

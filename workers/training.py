@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from models.spec import LinearSpec, MlpSpec, ResourcesSpec, TrainSpec
+from models.spec import ResourcesSpec, TrainedSpec, TrainSpec
 from models.splits import Dataset, Split
 from workers.cluster import all_cpus
 from workers.tasks import device, remote, result, share, threads
@@ -18,7 +18,7 @@ from workers.tasks import device, remote, result, share, threads
 class Lesson:
     """What the training of one job is told, on every worker the same."""
 
-    model: LinearSpec | MlpSpec
+    model: TrainedSpec
     train: TrainSpec
     classes: int
     input_shape: tuple[int, int, int]
@@ -31,7 +31,7 @@ class Lesson:
 def lesson(
     dataset: Dataset,
     *,
-    model: LinearSpec | MlpSpec,
+    model: TrainedSpec,
     train: TrainSpec,
     seed: int,
     eps: tuple[float, ...],

@@ -96,7 +96,7 @@ def _naming(found: set[str], *, path: Path) -> dict[str, tuple[str, str]]:
     for naming in NAMINGS:
         pairs = [pair for pair in naming.values() if found.intersection(pair)]
         known = {name for pair in naming.values() for name in pair}
-        if naming["train"] in pairs and found <= known:
+        if pairs and found <= known:
             for name in (name for pair in pairs for name in pair):
                 if name not in found:
                     raise DataError(
@@ -109,7 +109,7 @@ def _naming(found: set[str], *, path: Path) -> dict[str, tuple[str, str]]:
     )
     raise DataError(
         f"{path}: found the arrays {', '.join(sorted(found)) or 'of no name'}; "
-        f"accepted are {accepted}, train at least; and {CLASSES}"
+        f"accepted are {accepted}; and {CLASSES}"
     )
 
 

@@ -110,6 +110,7 @@ def _stretch(
         shape,
         last.stretch(shape),
         factor,
+        (last,),
     )
     return walked(
         (*steps.values(), joined),

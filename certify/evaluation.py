@@ -1,0 +1,78 @@
+"""The job of `certify evaluate`: somebody else's model, and images to certify it on."""
+
+from pathlib import Path
+from typing import Any
+
+from certify.job import JobSpec, check_job
+from certify.template import kind_of_data, name_from
+from models.errors import JobError
+from reports.words import toml
+
+BUILT_IN = ("digits", "fashion-mnist")
+COMMAND = "certify evaluate"
+
+
+def evaluation_job(  # noqa: PLR0913 (an option each)
+    model: Path,
+    data: str,
+    *,
+    source: str | None = None,
+    eps: list[str] | None = None,
+    examples: int | None = None,
+    mean: str | None = None,
+    std: str | None = None,
+    classes: str | None = None,
+    seed: int = 0,
+) -> tuple[JobSpec, bytes]:
+    """A job from the options of the command, and the same as a job file.
+
+    Args:
+        model: the ONNX file.
+        data: a path, or the name of built-in data.
+        source: kind of the data; found from the path if left out.
+        eps: budgets, each a number or a fraction.
+        examples: how many images to attack.
+        mean: numbers with commas between them, subtracted from the channels.
+        std: numbers with commas between them, by which the channels are divided.
+        classes: names with commas between them, in the order of the logits.
+        seed: of every random number.
+
+    Raises:
+        JobError: With every fault.
+    """
+    keys: dict[str, Any] = {
+        "name": name_from(model),
+        "seed": seed,
+        "data": _data(data, source),
+        "model": {"architecture": "onnx", "path": str(model)},
+    }
+    for role, text in (("mean", mean), ("std", std)):
+        if text is not None:
+            keys["model"][role] = _numbers(role, text)
+    if classes is not None:
+        keys["model"]["classes"] = [name.strip() for name in classes.split(",")]
+    if eps:
+        keys["certify"] = {"eps": list(eps)}
+    if examples is not None:
+        keys["attack"] = {"examples": examples}
+    job = check_job(keys, place=COMMAND)
+    return job, toml(job.resolved()).encode()
+
+
+def _data(data: str, source: str | None) -> dict[str, str]:
+    """The table `data` of a job, from a path or a name."""
+    if source is None and data in BUILT_IN and not Path(data).exists():
+        return {"source": data}
+    if source in BUILT_IN and data == source:
+        return {"source": data}
+    return {"source": source or kind_of_data(Path(data)), "path": data}
+
+
+def _numbers(role: str, text: str) -> list[float]:
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError:
+        raise JobError(
+            f"{COMMAND}: --{role}: found {text!r}; accepted are numbers with commas between them, "
+            "one, or one to a channel"
+        ) from None

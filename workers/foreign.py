@@ -1,0 +1,84 @@
+"""A foreign ONNX file: read, imported, held against its data and, on a worker, against itself."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models.errors import ModelError
+from models.spec import DataSpec, OnnxSpec
+from models.splits import Dataset, Split
+from workers.evaluation_data import load_test_images
+from workers.model_file import read_model_file
+from workers.tasks import remote, result, share, threads
+
+if TYPE_CHECKING:  # torch is loaded when a file is read, not before
+    from models.proof.importing import Imported
+
+FEW = 16
+"""Images on which the file and its network are compared before anything is started."""
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A foreign file that can be certified on its data.
+
+    Attributes:
+        sha256: of the file, weights inside.
+        imported: the file and its network.
+        dataset: the images that it is certified on.
+    """
+
+    sha256: str
+    imported: "Imported"
+    dataset: Dataset
+
+
+def read_foreign(model: OnnxSpec, data: DataSpec, *, folder: Path) -> Foreign:
+    """Read a foreign model and its data, and make sure that they fit each other.
+
+    Args:
+        model: which file, and its preprocessing.
+        data: which images.
+        folder: where relative paths start.
+
+    Raises:
+        ModelError: If the file cannot be certified, is another one, or takes other images.
+        DataError: If the data cannot be accepted, or has other classes.
+    """
+    from models.proof.importing import Preprocessing, check_import, import_model
+
+    content = read_model_file(_path(model, folder))
+    found = hashlib.sha256(content).hexdigest()
+    if model.sha256 not in (None, found):
+        raise ModelError(f"{model.path}: found SHA-256 {found}; accepted is {model.sha256}")
+    imported = import_model(content, Preprocessing(model.mean, model.std))
+    dataset = load_test_images(data, folder=folder, logits=imported.classes, classes=model.classes)
+    if dataset.input_shape != imported.input_shape:
+        raise ModelError(
+            f"{model.path}: found a model of images of shape {list(imported.input_shape)}; "
+            f"accepted for this data is {list(dataset.input_shape)}: channels, height, width"
+        )
+    check_import(imported, dataset.test.take(slice(0, FEW)).inputs())
+    return Foreign(found, imported, dataset)
+
+
+def compare_answers(foreign: Foreign) -> float | None:
+    """Hold the network against the file on all images, on a worker; the largest difference."""
+    task = remote(_compare).remote(foreign.imported, share(foreign.dataset.test))
+    difference: float | None = result(task)
+    return difference
+
+
+def _compare(imported: "Imported", test: Split) -> float | None:
+    from models.proof.importing import check_import
+
+    threads(1)
+    return check_import(imported, test.inputs())
+
+
+def _path(model: OnnxSpec, folder: Path) -> Path:
+    try:
+        return folder / Path(model.path).expanduser()
+    except RuntimeError as fault:  # ~ of a user whom nobody knows
+        raise ModelError(f"{model.path}: {fault}; accepted is an ONNX file") from None
