@@ -12,10 +12,11 @@ from rich.text import Text
 from threadpoolctl import threadpool_limits
 
 from models.proof.bounds import Bounds, bounds_of
-from models.proof.lipschitz import Step, walk
+from models.proof.lipschitz import walk
 from models.proof.lower_bounds import lower_bounds
 from models.proof.program import Program
 from models.proof.reading.reader import read_program
+from models.proof.steps import Step
 from workers.model_file import read_model_file
 from workers.tasks import threads
 
