@@ -103,6 +103,7 @@ def recount(run):
 
     def change(certificate):
         for count in certificate["counts"]:
+            count["correct"] = int(correct.sum())
             for key, column in (("certified", "radius"), ("certified_float32", "radius_float32")):
                 count[key] = int((correct & (rows[column] > count["eps"])).sum())
 
@@ -175,7 +176,16 @@ def lower_a_table_of_the_file(run):
 def swap_a_prediction(run):
     edit_table(run, "prediction", lambda found: (found + 1) % 3)
     rehash(run)
+    recount(run)
+
+
+def leave_out_the_counts(run):
     edit_json(run / "certificate.json", lambda found: found.update(counts=[]))
+
+
+def misshape_the_pairs(run):
+    for name in ("bounds.json", "certificate.json"):
+        edit_json(run / name, lambda found: found["pair_bounds"][0].append(1.0))
 
 
 def scale_every_pair_by_seven_tenths(run):
@@ -212,6 +222,8 @@ def change_the_job(run):
         (remove_the_bounds, "files: bounds.json"),
         (lower_a_table_of_the_file, "sealed file: table L"),
         (swap_a_prediction, "predictions: example"),
+        (leave_out_the_counts, "files: counts"),
+        (misshape_the_pairs, "files: a document lacks, or misshapes"),
         (scale_every_pair_by_seven_tenths, "bounds: pair bound"),
         (forget_a_key, "files: a document lacks"),
         (change_the_job, "files: SHA-256 of job.json"),

@@ -52,7 +52,7 @@ def audit(
     """
     try:
         return _checks(folder, model, data, sample)
-    except (LookupError, TypeError, AttributeError) as fault:
+    except (LookupError, TypeError, ValueError, AttributeError) as fault:
         raise VerificationError(f"files: a document lacks, or misshapes, {fault}") from None
 
 

@@ -52,9 +52,9 @@ def read_documents(folder: Path, model: Path | None) -> Documents:
     for key in (*shared, "program_sha256"):
         if bounds.get(key) != certificate.get(key):
             raise VerificationError(f"files: bounds.json and certificate.json differ in {key}")
-    _check_job(folder, certificate)
+    job = _checked_job(folder, certificate)
     rows = _columns(table)
-    _check_counts(rows, certificate)
+    _check_counts(rows, certificate, eps=sorted(job["certify"]["eps"]))
     return Documents(certificate, bounds, content, rows)
 
 
@@ -119,12 +119,16 @@ def _json(folder: Path, name: str) -> dict[str, Any]:
     return found
 
 
-def _check_job(folder: Path, certificate: dict[str, Any]) -> None:
+def _checked_job(folder: Path, certificate: dict[str, Any]) -> dict[str, Any]:
+    """The job; what it may use, asks of its result, or where a hashed model lay is not hashed."""
     job = _json(folder, "job.json")
     decisive = {key: value for key, value in job.items() if key not in ("resources", "gates")}
+    if job["model"].get("sha256"):
+        decisive["model"] = {key: job["model"][key] for key in job["model"] if key != "path"}
     text = json.dumps(decisive, sort_keys=True)
     if hashlib.sha256(text.encode()).hexdigest() != certificate.get("job_sha256"):
         raise VerificationError("files: SHA-256 of job.json is not the certificate's")
+    return job
 
 
 def _columns(content: bytes) -> dict[str, np.ndarray]:
@@ -147,9 +151,14 @@ def _columns(content: bytes) -> dict[str, np.ndarray]:
     return rows
 
 
-def _check_counts(rows: dict[str, np.ndarray], certificate: dict[str, Any]) -> None:
+def _check_counts(
+    rows: dict[str, np.ndarray], certificate: dict[str, Any], *, eps: list[float]
+) -> None:
     correct = rows["label"] == rows["prediction"]
-    for count in certificate.get("counts", []):
+    counts = certificate["counts"]
+    if [count["eps"] for count in counts] != eps:
+        raise VerificationError("files: counts are not those of each eps of the job")
+    for count in counts:
         budget = count["eps"]
         found = {
             "eps": budget,
