@@ -189,7 +189,8 @@ def verify(
         Path | None, typer.Option("--model", help="The file that ships, if it is elsewhere.")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option("--data", help="The images, as .npz, to recompute radii.")
+        Path | None,
+        typer.Option("--data", help="The images, as .npz; those of the run's job if left out."),
     ] = None,
     sample: Annotated[
         int | None, typer.Option("--sample", min=1, help="Recompute so many rows, not all.")
@@ -198,10 +199,13 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Audit a certificate with a second program that takes nothing in it on trust."""
-    from certify.verification import print_audit, run_folder
+    from certify.verification import images_of, print_audit, run_folder
     from models.audit.audit import audit
+    from models.audit.documents import npz_images
 
-    checks = audit(run_folder(run, runs), model=model, data=data, sample=sample)
+    folder = run_folder(run, runs)
+    images = images_of(folder) if data is None else npz_images(data)
+    checks = audit(folder, model=model, data=images, sample=sample)
     print_audit(checks, as_json=as_json)
 
 

@@ -122,7 +122,20 @@ def test_a_sample_and_no_data_are_said(verify, run):
     assert verify(run / "certificate.json", "--sample", 5)[0] == 0
     status, out, _ = verify(run, data=None)
     assert status == 0
-    assert "no data was given" in out
+    assert "the data was not found" in out
+    assert "as far as it was checked" in out
+
+
+def test_the_data_of_the_job_is_found_from_its_folder(verify, run, made, monkeypatch):
+    monkeypatch.chdir(made)
+    status, out, err = verify(run, "--json", data=None)
+    assert status == 0, err
+    assert "radii" in {check["name"] for check in json.loads(out)["checks"]}
+    edit_table(run, "radius", lambda radii: np.where(radii == radii.max(), 1.01 * radii, radii))
+    rehash(run)
+    recount(run)
+    status, _, err = verify(run, data=None)
+    assert (status, "radii: example" in err) == (7, True)
 
 
 def test_bad_arguments_are_no_verdict(verify, tmp_path, run):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from models.audit.bounds import confirmed_bounds
-from models.audit.documents import read_documents, read_images
+from models.audit.documents import Images, certified_images, read_documents
 from models.audit.evaluation import evaluate
 from models.audit.graph import read_graph
 from models.audit.radii import check_outputs, check_radii, check_tables
@@ -36,19 +36,22 @@ class Check:
 
 
 def audit(
-    folder: Path, *, model: Path | None = None, data: Path | None = None, sample: int | None = None
+    folder: Path,
+    *,
+    model: Path | None = None,
+    data: Images | None = None,
+    sample: int | None = None,
 ) -> list[Check]:
     """Check everything that can be checked with what is given.
 
     Args:
         folder: holds `certificate.json` and its neighbours.
         model: the file that ships, if it is elsewhere.
-        data: an `.npz` with the certified images.
+        data: the certified images, and perhaps others.
         sample: how many rows to recompute, chosen with seed 0; all if left out.
 
     Raises:
         VerificationError: Naming the first thing that does not hold.
-        DataError: If the data cannot be read.
     """
     try:
         return _checks(folder, model, data, sample)
@@ -56,7 +59,9 @@ def audit(
         raise VerificationError(f"files: a document lacks, or misshapes, {fault}") from None
 
 
-def _checks(folder: Path, model: Path | None, data: Path | None, sample: int | None) -> list[Check]:
+def _checks(
+    folder: Path, model: Path | None, data: Images | None, sample: int | None
+) -> list[Check]:
     documents = read_documents(folder, model)
     rows = documents.rows
     count = len(rows["index"])
@@ -71,9 +76,15 @@ def _checks(folder: Path, model: Path | None, data: Path | None, sample: int | N
     done.append(Check("tables in the file", HOLDS, f"{len(pairs)} classes"))
     done.append(Check("radius_float32", NOT_CHECKED, "only that it is at most radius"))
     if data is None:
-        done.append(Check("predictions, radii, outputs", NOT_CHECKED, "no data was given"))
+        done.append(
+            Check(
+                "predictions, radii, outputs",
+                NOT_CHECKED,
+                "the data was not found; give it with --data",
+            )
+        )
         return done
-    images = read_images(data, documents)
+    images = certified_images(data, documents)
     if sample is not None and sample < count:
         chosen = np.sort(np.random.default_rng(0).choice(count, sample, replace=False))
         images, rows = images[chosen], {name: column[chosen] for name, column in rows.items()}

@@ -20,6 +20,10 @@ TRAINS = (("x_train", "y_train"), ("train_images", "train_labels"))
 COLUMNS = ("index", "label", "prediction", "rival", "margin", "radius", "radius_float32")
 
 
+Images = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Images as the source stores them, their labels, and their places in the source."""
+
+
 @dataclass(frozen=True)
 class Documents:
     """The certificate and its neighbours; columns of the table by name."""
@@ -58,16 +62,11 @@ def read_documents(folder: Path, model: Path | None) -> Documents:
     return Documents(certificate, bounds, content, rows)
 
 
-def read_images(path: Path, documents: Documents) -> np.ndarray:
-    """The certified images as float32, held against labels and hash of the certificate.
-
-    Args:
-        path: an `.npz` with the names that `certify submit` knows.
-        documents: whose table names the rows.
+def npz_images(path: Path) -> Images:
+    """Images, labels and places of an `.npz` with the names that `certify submit` knows.
 
     Raises:
         DataError: If the file is no such `.npz`.
-        VerificationError: If it holds other data than the certificate speaks of.
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
@@ -77,10 +76,26 @@ def read_images(path: Path, documents: Documents) -> np.ndarray:
             images, labels = stored[pair[0]], stored[pair[1]]
     except (OSError, ValueError, EOFError, BadZipFile) as fault:
         raise DataError(f"{path} cannot be read: {fault}; accepted is an .npz file") from None
+    return images, labels.reshape(-1), np.arange(len(images))
+
+
+def certified_images(found: Images, documents: Documents) -> np.ndarray:
+    """The certified images as float32, held against labels and hash of the certificate.
+
+    Args:
+        found: images, labels and rising places in the source; others than the certified may be
+            among them.
+        documents: whose table names the places.
+
+    Raises:
+        VerificationError: If it is other data than the certificate speaks of.
+    """
+    images, labels, places = found
     index = documents.rows["index"]
-    if len(index) and index.max() >= len(images):
+    at = np.searchsorted(places, index)
+    if len(index) and (at.max() >= len(places) or (places[at] != index).any()):
         raise VerificationError("data: the table names a row that the data does not have")
-    images, labels = images[index], labels[index].reshape(-1)
+    images, labels = images[at], labels[at]
     shape = tuple(documents.certificate["input_shape"])
     if images.shape[1:] != shape:
         images = images[:, None] if images.ndim == 3 else np.moveaxis(images, 3, 1)
