@@ -114,12 +114,19 @@ class OnnxSpec(Spec):
     """The file; a relative path starts at the folder of the job file."""
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     """Hash of the file with all its weights; another file is refused. Filled in if left out."""
-    mean: tuple[float, ...] | None = Field(default=None, min_length=1, strict=False)
+    mean: tuple[float, ...] | None = Field(default=None, strict=False)
     """What is subtracted from the pixels before the file, one number or one to a channel."""
-    std: tuple[PositiveFloat, ...] | None = Field(default=None, min_length=1, strict=False)
+    std: tuple[PositiveFloat, ...] | None = Field(default=None, strict=False)
     """What divides the pixels after that, one number or one to a channel."""
-    classes: tuple[str, ...] | None = Field(default=None, min_length=2, strict=False)
+    classes: tuple[str, ...] | None = Field(default=None, strict=False)
     """Names of the classes in the order of the logits; those of the data if left out."""
+
+    @field_validator("mean", "std", "classes")
+    @classmethod
+    def _holds_something(cls, found: tuple[object, ...] | None) -> tuple[object, ...] | None:
+        if found == ():
+            raise ValueError("accepted are one or more")
+        return found
 
 
 TrainedSpec = LinearSpec | MlpSpec

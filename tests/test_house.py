@@ -34,7 +34,9 @@ def loaded_by(*arguments, modules):
     return done.stdout.rsplit("LOADED ", 1)[1].strip()
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["submit", "--help"], ["submit", "none.toml"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["submit", "--help"], ["evaluate", "--help"], ["submit", "none.toml"]]
+)
 def test_a_command_that_computes_nothing_loads_neither_torch_nor_ray(arguments):
     assert loaded_by(*arguments, modules=("torch", "ray", "matplotlib", "onnx")) == "[]"
 

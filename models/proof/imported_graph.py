@@ -7,7 +7,7 @@ metadata and the name of the exporter, which hold paths of the machine that made
 dropped.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnx
@@ -43,7 +43,7 @@ def imported_graph(
     front, tables, normalised = _preprocessing(names[given.name], mean=mean, std=std)
     shape = ["batch", *(axis.dim_value for axis in given.type.tensor_type.shape.dim[1:])]
     graph = helper.make_graph(
-        [*front, *(_node(node, names, {given.name: normalised}) for node in nodes)],
+        [*front, *_nodes(nodes, names, {given.name: normalised})],
         "classifier",
         [helper.make_tensor_value_info(names[given.name], TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, ["batch", None])],
@@ -75,7 +75,7 @@ def _preprocessing(
     return nodes, tables, source
 
 
-def _names(found: Iterable[str], *, logits: str) -> dict[str, str]:
+def _names(found: Sequence[str], *, logits: str) -> dict[str, str]:
     """New names of tensors: the logits get theirs, and those that sealing adds are moved away."""
     names = {"": "", logits: LOGITS}
     taken = {*found, LOGITS}
@@ -97,20 +97,24 @@ def _moved(name: str, *, taken: set[str]) -> str:
     return moved
 
 
-def _node(node: onnx.NodeProto, names: dict[str, str], fed: dict[str, str]) -> onnx.NodeProto:
-    """A node under new names, without what was noted about it."""
-    kept = onnx.NodeProto(op_type=node.op_type, domain=node.domain)
-    kept.name = node.name or node.output[0]
-    if _is_reserved(kept.name):
-        kept.name = f"model/{kept.name}"
-    kept.input.extend(fed.get(name) or names[name] for name in node.input)
-    kept.output.extend(names[name] for name in node.output)
-    kept.attribute.extend(node.attribute)
-    for attribute in kept.attribute:
-        attribute.ClearField("doc_string")
-        if attribute.HasField("t"):
-            attribute.t.CopyFrom(_tensor(attribute.t, name=""))
-    return kept
+def _nodes(
+    nodes: Sequence[onnx.NodeProto], names: dict[str, str], fed: dict[str, str]
+) -> Iterator[onnx.NodeProto]:
+    """The nodes under new names, each with its own, without what was noted about them."""
+    called = [node.name or node.output[0] for node in nodes]
+    taken, used = set(called), set()
+    for node, name in zip(nodes, called, strict=True):
+        kept = onnx.NodeProto(op_type=node.op_type, domain=node.domain)
+        kept.name = _moved(name, taken=taken) if _is_reserved(name) or name in used else name
+        used.add(kept.name)
+        kept.input.extend(fed.get(each) or names[each] for each in node.input)
+        kept.output.extend(names[each] for each in node.output)
+        kept.attribute.extend(node.attribute)
+        for attribute in kept.attribute:
+            attribute.ClearField("doc_string")
+            if attribute.HasField("t"):
+                attribute.t.CopyFrom(_tensor(attribute.t, name=""))
+        yield kept
 
 
 def _tensor(tensor: onnx.TensorProto, *, name: str) -> onnx.TensorProto:
