@@ -153,6 +153,27 @@ def raise_a_radius(run):
     rehash(run)
 
 
+def raise_a_float32_radius(run):
+    def change(radii):
+        radii[radii.argmax()] *= 1 + 1e-6
+        return radii
+
+    edit_table(run, "radius_float32", change)
+    rehash(run)
+
+
+def forget_a_float32_radius(run):
+    edit_table(run, "radius_float32", lambda radii: np.full_like(radii, np.nan))
+    rehash(run)
+    recount(run)
+
+
+def understate_a_float32_radius(run):
+    edit_table(run, "radius_float32", lambda radii: radii * 0.01)
+    rehash(run)
+    recount(run)
+
+
 def change_a_weight(run):
     edit_model(run, lambda name, w: w * np.float32(1.01) if name == "gemm_2.weight" else None)
     rehash(run)
@@ -227,6 +248,9 @@ def change_the_job(run):
     ("tamper", "named"),
     [
         (raise_a_radius, "radii: example"),
+        (raise_a_float32_radius, "has radius_float32"),
+        (forget_a_float32_radius, "has radius_float32 nan"),
+        (understate_a_float32_radius, "gives a larger radius_float32"),
         (change_a_weight, "bounds: factor of gemm_2"),
         (lower_a_pair, "bounds: pair bound of classes 0 and 1"),
         (change_a_count, "files: counts"),

@@ -74,7 +74,7 @@ def _checks(
     done.append(Check("bounds", HOLDS, f"{len(factors)} factors, logits at most {bound:.6g}"))
     check_tables(graph, documents, pairs)
     done.append(Check("tables in the file", HOLDS, f"{len(pairs)} classes"))
-    done.append(Check("radius_float32", NOT_CHECKED, "only that it is at most radius"))
+    done.append(Check("float32 errors", NOT_CHECKED, "A and B of radius_float32 are as claimed"))
     if data is None:
         done.append(
             Check(
@@ -88,7 +88,8 @@ def _checks(
     if sample is not None and sample < count:
         chosen = np.sort(np.random.default_rng(0).choice(count, sample, replace=False))
         images, rows = images[chosen], {name: column[chosen] for name, column in rows.items()}
-    confirmed = check_radii(graph, images, rows, factors=factors, pairs=pairs)
+    float32 = documents.bounds["float32"]
+    confirmed = check_radii(graph, images, rows, factors=factors, pairs=pairs, float32=float32)
     done.append(Check("data", HOLDS, "hash and labels are as claimed"))
     done.append(Check("radii", HOLDS, f"{confirmed} of {len(images)} rows confirmed outright"))
     shortfall = check_outputs(documents.model, graph, images, rows)

@@ -4,9 +4,13 @@ With gap g, allowance e for both evaluations' rounding and pair bound L, a radiu
 r > (g + e) / L for some rival, raised by the bounds' own allowance: no rounding excuses it.  It is
 confirmed outright where r (1 - 1e-9) ≤ (g - e) / L for every rival.  What lies between is neither
 (a gap of the size of e); the number of rows confirmed outright is reported.
+
+`radius_float32` is refuted likewise above (g + e - A - B ‖x‖) / (L + B).  A and B are the
+certificate's own: that they cover a float32 runtime's roundings is not proved here.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -27,13 +31,24 @@ def check_radii(
     *,
     factors: list[float],
     pairs: np.ndarray,
+    float32: dict[str, Any] | None,
 ) -> int:
     """How many rows are confirmed outright.
+
+    Args:
+        graph: the steps of the file.
+        images: float32, of `rows`.
+        rows: the table's, by column.
+        factors: the audit's own, a step.
+        pairs: bounds for each two classes.
+        float32: what a float32 runtime may lose of a gap, as claimed; None where no
+            `radius_float32` may be claimed.
 
     Raises:
         VerificationError: At the first row whose class or radius is certainly wrong.
     """
     logits, errors = evaluate(graph, images, factors)
+    allowed = 1 + (len(graph.steps) + 1) * ALLOWED
     confirmed = 0
     for at, (z, error) in enumerate(zip(logits, errors, strict=True)):
         index, c, radius = rows["index"][at], int(rows["prediction"][at]), rows["radius"][at]
@@ -44,15 +59,33 @@ def check_radii(
         slack = 2 * (1.5 * error + 2.0**-52 * np.abs(gaps))  # √2 D, for either program
         if (gaps + slack < 0).any():
             raise VerificationError(f"predictions: example {index} is not of class {c}")
-        most = _radius(gaps + slack, bounds, graph) * (1 + (len(graph.steps) + 1) * ALLOWED)
+        most = _radius(gaps + slack, bounds, graph) * allowed
         if radius > most:
             raise VerificationError(
                 f"radii: example {index} has radius {float(radius)!r}; proved is at most {most!r}"
             )
         if abs(rows["margin"][at] - gaps.min()) > slack.max():
             raise VerificationError(f"radii: example {index} has another margin")
+        if float32 is not None:
+            A, B = (np.array(float32[key])[c][others] for key in ("constant", "slope"))
+            norm = float(np.linalg.norm(images[at].astype(np.float64))) * (1 - 2.0**-26)
+            most = _radius(gaps + slack - A - B * norm, bounds + B, graph) * allowed
+        _check_float32(
+            float(rows["radius_float32"][at]), int(index), most, covered=float32 is not None
+        )
         confirmed += int(radius * (1 - 1e-9) <= _radius(gaps - slack, bounds, graph))
     return confirmed
+
+
+def _check_float32(radius: float, index: int, most: float, *, covered: bool) -> None:
+    """A radius where there may be one, from 0 to the most that is proved."""
+    if covered and not 0 <= radius <= most:
+        raise VerificationError(
+            f"radii: example {index} has radius_float32 {radius!r}; "
+            f"with the certificate's own float32 errors it is at most {most!r}"
+        )
+    if not covered and not math.isnan(radius):
+        raise VerificationError(f"radii: example {index} has a radius_float32, and none is covered")
 
 
 def check_tables(graph: Graph, documents: Documents, pairs: np.ndarray) -> None:
@@ -88,15 +121,17 @@ def check_outputs(model: bytes, graph: Graph, images: np.ndarray, rows: dict) ->
     options.log_severity_level = 4
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        labels, radii = session.run(["label", "radius"], {graph.source: images})
+        labels, radii, *float32 = session.run(list(graph.outputs[1:]), {graph.source: images})
     except Exception as fault:  # the runtime's errors have no common root
         reason = str(fault).partition("\n")[0]
         raise VerificationError(f"sealed file: ONNX Runtime refuses it: {reason}") from None
     shortfall = rows["radius"] - radii.astype(np.float64)
+    beyond = [given > rows["radius_float32"] for given in float32]
     for wrong, what in (
         (labels != rows["prediction"], "gives another label"),
         (shortfall < 0, "gives a larger radius than the table"),
         (~(shortfall <= CLOSE * (1 + rows["radius"])), "gives a radius far below the table's"),
+        *((wrong, "gives a larger radius_float32 than the table") for wrong in beyond),
     ):
         if wrong.any():
             index = rows["index"][int(wrong.argmax())]
