@@ -17,6 +17,7 @@ from models.proof.reading.reader import read_program
 from models.proof.sealed_graph import seal_graph
 from models.proof.sealing import run_onnx
 from tests.oracles import images, onnx_file, orthogonal_classifier
+from tests.strategies import draws, programs
 
 node = helper.make_node
 RNG = np.random.default_rng(0)
@@ -215,3 +216,12 @@ def test_numbers_that_fit_no_channel_are_refused(preprocessing, words):
     with pytest.raises(ModelError, match=words) as caught:
         import_model(ENDINGS["logits"], preprocessing)
     assert "\n" not in str(caught.value)
+
+
+@draws(test=30, fuzz=500)
+@given(content=programs())
+def test_a_random_program_is_imported_as_it_is(content):
+    imported = import_model(content, Preprocessing())
+    original = read_program(content)
+    assert read_program(imported.network).sha256 == original.sha256
+    assert check_import(imported, images(5, original.input_shape)) == 0

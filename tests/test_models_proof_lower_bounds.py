@@ -18,6 +18,7 @@ from models.proof.patterns import catalogue
 from models.proof.patterns.group import Group
 from models.proof.reading.reader import read_program
 from tests.oracles import dense_file, onnx_file, orthogonal_classifier
+from tests.strategies import draws, programs
 
 node = helper.make_node
 RNG = np.random.default_rng(0)
@@ -175,3 +176,11 @@ def test_a_group_is_looked_at_from_its_source(monkeypatch):
     assert seen.operators == (pytest.approx(1), pytest.approx(1))
     with pytest.raises(SoundnessError, match=r"difference \(Identity\)"):
         lower_bounds(smaller(grouped, 0, 0.9))
+
+
+@draws(test=25, fuzz=2000)
+@given(content=programs())
+def test_no_random_program_is_seen_to_stretch_more_than_was_proved(content):
+    found = walked(content)
+    seen = lower_bounds(found)
+    assert all(lower is None or np.isfinite(lower) for lower in seen.operators)
