@@ -65,6 +65,7 @@ def seal(run: Run) -> None:
             "data_sha256": test.sha256(),
             "job_sha256": run.job.sha256(),
             "certificates_sha256": hashlib.sha256(run.dir.read(stages.CERTIFICATES)).hexdigest(),
+            "bounds_sha256": hashlib.sha256(run.dir.read(stages.BOUNDS)).hexdigest(),
             "norm": "L2",
             "domain": "float32 images in [0, 1]",
             "input_shape": list(run.dataset.input_shape),

@@ -69,6 +69,7 @@ def rehash(run):
         for key, name in (
             ("model_sha256", "model.onnx"),
             ("certificates_sha256", "certificates.parquet"),
+            ("bounds_sha256", "bounds.json"),
         ):
             certificate[key] = hashlib.sha256((run / name).read_bytes()).hexdigest()
 
@@ -182,6 +183,20 @@ def change_a_weight(run):
 def lower_a_pair(run):
     for name in ("bounds.json", "certificate.json"):
         edit_json(run / name, lambda found: found["pair_bounds"][0].__setitem__(1, 0.1))
+    rehash(run)
+
+
+def change_the_proof(run):
+    edit_json(run / "bounds.json", lambda found: found["float32"]["slope"][0].__setitem__(1, 9.0))
+
+
+def forget_the_float32_errors(run):
+    for key in ("constant", "slope"):
+        edit_json(
+            run / "bounds.json",
+            lambda found, key=key: found["float32"].update({key: [[0.0] * 3] * 3}),
+        )
+    rehash(run)
 
 
 def change_a_count(run):
@@ -220,6 +235,7 @@ def leave_out_the_counts(run):
 def misshape_the_pairs(run):
     for name in ("bounds.json", "certificate.json"):
         edit_json(run / name, lambda found: found["pair_bounds"][0].append(1.0))
+    rehash(run)
 
 
 def scale_every_pair_by_seven_tenths(run):
@@ -238,6 +254,7 @@ def scale_every_pair_by_seven_tenths(run):
 def forget_a_key(run):
     for name in ("bounds.json", "certificate.json"):
         edit_json(run / name, lambda found: found.pop("feature_bound"))
+    rehash(run)
 
 
 def change_the_job(run):
@@ -260,6 +277,8 @@ def change_the_job(run):
         (lower_a_table_of_the_file, "sealed file: table L"),
         (swap_a_prediction, "predictions: example"),
         (leave_out_the_counts, "files: counts"),
+        (change_the_proof, "files: SHA-256 of bounds.json"),
+        (forget_the_float32_errors, "float32 errors of two classes are no positive numbers"),
         (misshape_the_pairs, "files: a document lacks, or misshapes"),
         (scale_every_pair_by_seven_tenths, "bounds: pair bound"),
         (forget_a_key, "files: a document lacks"),

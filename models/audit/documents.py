@@ -44,10 +44,11 @@ def read_documents(folder: Path, model: Path | None) -> Documents:
     if certificate.get("format") != FORMAT:
         raise VerificationError(f"files: certificate.json is not of the format {FORMAT!r}")
     content = _bytes(model or folder / "model.onnx")
-    table = _bytes(folder / "certificates.parquet")
+    table, proof = (_bytes(folder / name) for name in ("certificates.parquet", "bounds.json"))
     for name, found, claimed in (
         ("model", content, certificate.get("model_sha256")),
         ("certificates.parquet", table, certificate.get("certificates_sha256")),
+        ("bounds.json", proof, certificate.get("bounds_sha256")),
     ):
         if hashlib.sha256(found).hexdigest() != claimed:
             raise VerificationError(f"files: SHA-256 of {name} is not the certificate's")

@@ -101,6 +101,11 @@ def check_tables(graph: Graph, documents: Documents, pairs: np.ndarray) -> None:
     least = {"L": np.array(claimed["pair_bounds"])}
     if claimed["float32"] is not None:
         constant, slope = (np.array(claimed["float32"][key]) for key in ("constant", "slope"))
+        apart = ~np.eye(len(constant), dtype=bool)
+        if not all(
+            (error[apart] > 0).all() and np.isfinite(error).all() for error in (constant, slope)
+        ):
+            raise VerificationError("bounds: float32 errors of two classes are no positive numbers")
         least |= {"A": 2 * constant, "B": 2 * slope, "C": least["L"] + slope}
     for name, bound in least.items():
         table = graph.initialisers.get(f"certificate/{name}")
