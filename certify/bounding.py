@@ -17,10 +17,12 @@ from models.proof.lower_bounds import lower_bounds
 from models.proof.program import Program
 from models.proof.reading.reader import read_program
 from models.proof.steps import Step
+from reports.words import rounded_down, rounded_up
 from workers.model_file import read_model_file
 from workers.tasks import threads
 
 WIDTH = 130
+DECIMALS = 8
 """Columns of the table where there is no terminal."""
 
 
@@ -102,7 +104,8 @@ def _table(operators: list[dict[str, Any]]) -> Table:
         table.add_column(column, justify="right")
     for row in operators:
         words = (Text(row[key]) for key in ("name", "operator", "shape", "method"))
-        table.add_row(*words, *(_number(row[k]) for k in ("upper_bound", "lower_bound", "ratio")))
+        upper, lower, ratio = (row[key] for key in ("upper_bound", "lower_bound", "ratio"))
+        table.add_row(*words, _above(upper), _below(lower), _above(ratio))
     return table
 
 
@@ -111,10 +114,10 @@ def _findings(facts: dict[str, Any]) -> list[tuple[str, str]]:
     pairs = np.asarray(facts["pair_bounds"])[np.triu_indices(facts["classes"], k=1)]
     float32 = "covered" if facts["float32_covered"] else f"not covered: {facts['refused_float32']}"
     findings = [
-        ("Lipschitz bound of the logits", _number(facts["lipschitz_bound"])),
-        ("  seen, from below", _number(facts["lipschitz_lower_bound"])),
-        ("bound of the features", _number(facts["feature_bound"])),
-        ("bounds of the pairs of classes", f"{_number(pairs.min())} to {_number(pairs.max())}"),
+        ("Lipschitz bound of the logits", _above(facts["lipschitz_bound"])),
+        ("  seen, from below", _below(facts["lipschitz_lower_bound"])),
+        ("bound of the features", _above(facts["feature_bound"])),
+        ("bounds of the pairs of classes", f"{_above(pairs.min())} to {_above(pairs.max())}"),
         ("radius_float32", float32),
     ]
     if facts["ending"]:
@@ -123,6 +126,11 @@ def _findings(facts: dict[str, Any]) -> list[tuple[str, str]]:
     return findings
 
 
-def _number(value: float | None) -> str:
-    """Seven digits: what is printed is for reading, the exact numbers are in the JSON."""
-    return "–" if value is None else f"{value:.7g}"
+def _above(bound: float | None) -> str:
+    """A bound in print: never less than was proven; the exact numbers are in the JSON."""
+    return rounded_up(bound, decimals=DECIMALS)
+
+
+def _below(seen: float | None) -> str:
+    """What was seen, never more of it than that."""
+    return "–" if seen is None else rounded_down(seen, decimals=DECIMALS)

@@ -76,7 +76,11 @@ def test_the_table_says_it_in_words(tmp_path, certify):
         assert column.replace("_", " ") in header
     assert any("[bold]flat" in line and "Flatten" in line for line in lines)
     words = "\n".join(lines)
-    assert "Lipschitz bound of the logits" in words
+    proved = bound_file(written(tmp_path, with_softmax()))
+    said = [line.split()[-1] for line in lines if line.startswith("Lipschitz bound of the logits")]
+    assert float(said[0]) >= proved["lipschitz_bound"]  # in print, too, a bound is rounded up
+    seen = [line.split()[-1] for line in lines if "seen, from below" in line]
+    assert float(seen[0]) <= proved["lipschitz_lower_bound"]
     assert "bounds of the pairs of classes" in words
     assert "left out behind the logits           Softmax" in words
     assert "not covered: Softmax behind the logits may round two classes to a tie" in words
