@@ -1,8 +1,6 @@
 """The commands: parse, call one function, print.  Words go to stderr, results to stdout."""
 
-import secrets
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -233,20 +231,15 @@ def _carry_out(
     """Run a job to its end, print what came out, and end with the verdict's exit status."""
     from certify.interruption import listen
     from certify.outcome import print_outcome
+    from certify.run_dir import new_run_id
     from certify.submission import run_here
 
     listen()
     try:
         summary, run_dir = run_here(
-            job, text, folder=folder, runs=runs, run=run or _new_id(job.name)
+            job, text, folder=folder, runs=runs, run=run or new_run_id(job.name)
         )
     except KeyboardInterrupt:
         raise IncompleteRunError("interrupted; the run's id and --run continue it") from None
     print_outcome(summary, report=run_dir.at("report.html"), as_json=as_json)
     raise typer.Exit(EXIT_STATUS[summary["verdict"]])
-
-
-def _new_id(name: str) -> str:
-    """An id that no other run has, in the order of time."""
-    moment = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    return f"{name}-{moment}-{secrets.token_hex(2)}"

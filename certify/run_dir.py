@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -132,3 +133,9 @@ class RunDir:
                 file.write(line + "\n")
         except OSError as fault:
             raise CertifyError(f"{path} cannot be written: {fault.strerror}") from None
+
+
+def new_run_id(name: str) -> str:
+    """An id that no other run has, in the order of time."""
+    moment = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return f"{name}-{moment}-{secrets.token_hex(2)}"
