@@ -18,7 +18,12 @@ from models.spec import ResourcesSpec
 
 IDLE_MS = str(3_600_000)
 """A worker that has loaded its packages waits this long: a new one needs seconds to load them."""
-WARM_IMPORTS = ("models.proof.certificate", "models.attacks.autoattack")
+WARM_IMPORTS = (
+    "models.proof.certificate",
+    "models.proof.reading.reader",
+    "models.attacks.autoattack",
+    "workers.certification",
+)
 
 
 @contextmanager
