@@ -146,9 +146,9 @@ def did_an_attack_get_through(results: Results, examples: Examples) -> str:
     images = counted(summary["attacked_examples"], "image")
     text = _attacks_at_radius(results)
     text += f"{_attacks(summary)} tried to change the answer on {images}, at each ε"
-    if any(summary["left_alone"]):
-        text += " (where it is proven to stay, on a sample alone)"
     text += f", and did so on {joined(places)}. " if any(broken) else ", and never did. "
+    if any(summary["left_alone"]):
+        text += "Of the answers that are proven to stay there, only a sample was tried. "
     if summary["verdict"] == "refuted":
         where = f"On {counted(len(inside), 'image')}" if inside else "On an image of another attack"
         return text + f"{where} the change was shorter than the radius that was claimed."

@@ -13,6 +13,8 @@ import report_cases
 
 from models.errors import CertifyError
 from reports.page import render_page
+from reports.rows import read_certificates
+from reports.story import did_an_attack_get_through
 
 VOID = {"meta", "link", "img", "br", "hr", "input", "path", "circle", "use"}
 
@@ -196,3 +198,15 @@ def test_the_same_results_give_the_same_bytes_in_another_process():
         check=True,
     )
     assert done.stdout.decode() == report_cases.page_of("passed")
+
+
+def test_answers_that_were_left_alone_and_attacks_at_the_radius_are_said():
+    results = report_cases.digits_results()
+    examples = read_certificates(results.certificates)
+    said = did_an_attack_get_through(results, examples)
+    assert "attacked inside its own radius, and none gave way" in said
+    assert "only a sample was tried" not in said
+    alone = dataclasses.replace(results, summary=results.summary | {"left_alone": [3, 2, 1, 0]})
+    assert "only a sample was tried" in did_an_attack_get_through(alone, examples)
+    untried = dataclasses.replace(results, radius_attacks=results.radius_attacks.slice(0, 0))
+    assert "inside its own radius" not in did_an_attack_get_through(untried, examples)
