@@ -27,7 +27,7 @@ def classifier(classes, *, seed=0, width=16):
     return program, bounds, inputs, found
 
 
-@pytest.mark.parametrize("classes", [2, 3, 4, 5, 10, 100])
+@pytest.mark.parametrize("classes", [2, 3, 4, 5, 100])
 def test_any_number_of_classes_is_attacked_within_eps(classes):
     program, bounds, inputs, found = classifier(classes)
     few = slice(0, 4)
@@ -73,17 +73,19 @@ def test_an_undefended_network_is_broken_everywhere():
 
 
 def test_the_same_seed_gives_the_same_images_and_leaves_the_world_as_it_was():
-    program, _, inputs, found = classifier(3)
+    program, inputs = read_program(orthogonal_classifier(shape=(1, 4, 4))), images(2, (1, 4, 4))
+    labels = certify_examples(program, prove(program), inputs).predictions
     torch.manual_seed(5)
     before = torch.get_rng_state()
     level = logging.getLogger("auto-attack").level
     tracer = sys.gettrace()
-    once = attack_examples(program, inputs[:2], found.predictions[:2], eps=0.1, seed=3)
+    once = attack_examples(program, inputs, labels, eps=0.5, seed=3)
+    assert (once != inputs).any()
     assert torch.equal(torch.get_rng_state(), before)
     assert logging.getLogger("auto-attack").level == level
     assert sys.gettrace() is tracer
     torch.manual_seed(6)
-    again = attack_examples(program, inputs[:2], found.predictions[:2], eps=0.1, seed=3)
+    again = attack_examples(program, inputs, labels, eps=0.5, seed=3)
     assert once.tobytes() == again.tobytes()
 
 
