@@ -22,8 +22,9 @@ from workers.model_file import read_model_file
 from workers.tasks import threads
 
 WIDTH = 130
-DECIMALS = 8
 """Columns of the table where there is no terminal."""
+DECIMALS = 8
+"""Of a bound in print."""
 
 
 def bound_file(path: Path) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def replay(counterexample: Path, model: Path) -> dict[str, Any]:
     from models.proof.bounds import prove
     from models.proof.program import logits_in_float64
     from models.proof.reading.reader import read_program
-    from models.proof.sealing import run_onnx
+    from models.proof.sealing import answers_of, run_onnx
 
     found, content = _images(counterexample), _bytes(model)
     program = read_program(content)
@@ -64,7 +64,7 @@ def replay(counterexample: Path, model: Path) -> dict[str, Any]:
         "certified": certified,
         "original_class": int(classes[0]),
         "attacked_class": int(classes[1]),
-        "attacked_class_float32": int(outputs[_logits_name(outputs)].argmax()),
+        "attacked_class_float32": int(answers_of(outputs).argmax()),
         "broken": bool(breaks.confirmed[0] and not moved),
     }
 
@@ -92,7 +92,3 @@ def _bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as fault:
         raise InvalidInputError(f"{path}: {fault.strerror}") from None
-
-
-def _logits_name(outputs: dict[str, np.ndarray]) -> str:
-    return "logits" if "logits" in outputs else next(iter(outputs))

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from models.errors import ModelError, VerificationError
-from models.proof.imported_graph import LOGITS, constants_of, imported_graph
+from models.proof.imported_graph import constants_of, imported_graph
 from models.proof.program import Program
 from models.proof.reading.checks import first_line
 from models.proof.reading.reader import read_program
-from models.proof.sealing import run_onnx
+from models.proof.sealing import answers_of, run_onnx
 
 PARITY = 1e-4
 """Largest difference of two logits, relative to the largest logit."""
@@ -156,4 +156,4 @@ def _answers(model: bytes, inputs: np.ndarray) -> np.ndarray:
         outputs = run_onnx(model, inputs, optimised=False)
     except Exception as fault:  # the runtime's errors have no common kind
         raise ModelError(f"ONNX Runtime does not run the file: {first_line(fault)}") from None
-    return outputs[LOGITS] if LOGITS in outputs else next(iter(outputs.values()))
+    return answers_of(outputs)
