@@ -151,3 +151,16 @@ def steepest(
         (gradient,) = torch.autograd.grad(stretch.sum(), direction)
         direction = direction + gradient / (gradient.norm() + 1e-300) * direction.norm()
     return best
+
+
+def stretch_seen(program, x, noise, *, rounds: int, step: float) -> float:
+    """Largest stretch of a pair of inputs `step` apart that power iteration from `x` finds."""
+    direction = torch.randn(x.shape, generator=noise, dtype=torch.float64)
+    best = 0.0
+    for _ in range(rounds):
+        lengths = direction.flatten(1).norm(dim=1).clamp_min(1e-300)
+        moved = (step * direction / lengths.view(-1, *[1] * (x.dim() - 1))).requires_grad_()
+        far = (program(x + moved) - program(x)).flatten(1).norm(dim=1)
+        best = max(best, float((far / moved.flatten(1).norm(dim=1)).detach().max()))
+        (direction,) = torch.autograd.grad(far.sum(), moved)
+    return best

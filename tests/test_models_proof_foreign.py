@@ -10,7 +10,7 @@ from models.proof.lipschitz import walk
 from models.proof.reading.reader import read_program
 from models.proof.sealing import run_onnx
 from tests import foreign
-from tests.oracles import images
+from tests.oracles import images, stretch_seen
 
 TIGHT = {
     foreign.torchlip_rows: ("MaxMin", 1e-5),
@@ -38,15 +38,7 @@ def lower_bound(program, *, seed=0, rounds=40, step=1e-3):
     """Largest stretch of a pair of near inputs that power iteration finds, in float64."""
     noise = torch.Generator().manual_seed(seed)
     x = torch.rand(16, *program.input_shape, generator=noise, dtype=torch.float64)
-    direction = torch.randn(x.shape, generator=noise, dtype=torch.float64)
-    best = 0.0
-    for _ in range(rounds):
-        lengths = direction.flatten(1).norm(dim=1).clamp_min(1e-300)
-        moved = (step * direction / lengths.view(-1, *[1] * (x.dim() - 1))).requires_grad_()
-        far = (program(x + moved) - program(x)).flatten(1).norm(dim=1)
-        best = max(best, float((far / moved.flatten(1).norm(dim=1)).detach().max()))
-        (direction,) = torch.autograd.grad(far.sum(), moved)
-    return best
+    return stretch_seen(program, x, noise, rounds=rounds, step=step)
 
 
 @pytest.mark.parametrize("dynamo", EXPORTERS)

@@ -13,7 +13,7 @@ from models.proof.program import Program
 from models.proof.reading.reader import read_program
 from models.proof.sealing import run_onnx
 from models.proof.upward import FLOAT32
-from tests.oracles import images, onnx_file, orthogonal
+from tests.oracles import images, onnx_file, orthogonal, stretch_seen
 
 node = helper.make_node
 SIZE = 8
@@ -45,15 +45,7 @@ def steepest_slope(content, *, seed=0, rounds=30, at=None, step=1e-3):
     noise = torch.Generator().manual_seed(seed)
     x = torch.randn(64, *program.input_shape, generator=noise, dtype=torch.float64)
     x = x if at is None else at
-    direction = torch.randn(x.shape, generator=noise, dtype=torch.float64)
-    best = 0.0
-    for _ in range(rounds):
-        lengths = direction.flatten(1).norm(dim=1).clamp_min(1e-300)
-        moved = (step * direction / lengths.view(-1, *[1] * (x.dim() - 1))).requires_grad_()
-        far = (program(x + moved) - program(x)).flatten(1).norm(dim=1)
-        best = max(best, float((far / moved.flatten(1).norm(dim=1)).detach().max()))
-        (direction,) = torch.autograd.grad(far.sum(), moved)
-    return best
+    return stretch_seen(program, x, noise, rounds=rounds, step=step)
 
 
 # MaxMin
