@@ -89,12 +89,12 @@ def report(run: Run) -> None:
     """The summary, the images that the page shows, and the page."""
     certificates = run.dir.read_table(stages.CERTIFICATES)
     attacks = run.dir.read_table(stages.ATTACKED)
-    every_attack = stages.all_attacks(run.dir)
+    at_radius = run.dir.read_table(stages.RADIUS_ATTACKED)
     found = {
         "run": run.dir.run,
         "certificates": certificates,
         "attacks": attacks,
-        "radius_attacks": run.dir.read_table(stages.RADIUS_ATTACKED),
+        "radius_attacks": at_radius,
         "eps": run.job.eps,
         "lipschitz_bound": run.dir.read_json(stages.BOUNDS)["lipschitz_bound"],
         "violations": run.dir.read_json(stages.SOUNDNESS)["violations"],
@@ -105,7 +105,9 @@ def report(run: Run) -> None:
     gates = [gate.judge(ungated) for gate in run.job.parsed_gates()]
     verdict = "passed" if all(gate["passed"] for gate in gates) else "gate_failed"
     summary = summarise(verdict="refuted" if refuted else verdict, gates=gates, **found)
-    rows = np.array(rows_to_show(certificates, every_attack), dtype=np.int64)
+    rows = np.array(
+        rows_to_show(certificates, pa.concat_tables([at_radius, attacks])), dtype=np.int64
+    )
     run.dir.write_table("pictures.parquet", _pictures(run.dataset.test.take(rows).inputs(), rows))
     run.dir.write_json("summary.json", summary)
     run.dir.write("report.html", render_page(results_of(run.dir)))
