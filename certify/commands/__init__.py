@@ -1,0 +1,1 @@
+"""What a user can type: each command parses, calls one function and prints."""

@@ -1,0 +1,47 @@
+"""Commands before and after a run: a job to start from, the installation, the report again."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from certify.commands.options import AsJson, RunsFolder
+
+
+def init(
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Images: a folder, .npz or Parquet; digits if left out."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Job file to write.")] = Path("job.toml"),
+) -> None:
+    """Write a commented job file to start from."""
+    from certify.template import job_template, write_new
+
+    write_new(out, job_template(data, beside=out.parent))
+    typer.echo(out)
+    typer.echo(f"check it with: certify submit {out} --dry-run", err=True)
+
+
+def doctor(runs: RunsFolder = Path("runs"), as_json: AsJson = False) -> None:
+    """Say what this installation has, and what is wrong with it."""
+    from certify.doctor import examine, print_examination
+
+    findings = examine(runs)
+    print_examination(findings, as_json=as_json)
+    if findings["faults"]:
+        raise typer.Exit(1)
+
+
+def report(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run that has ended.")],
+    runs: RunsFolder = Path("runs"),
+) -> None:
+    """Make the report of a run again, from its artefacts alone."""
+    from certify.publish import results_of
+    from certify.run_dir import RunDir
+    from reports.page import render_page
+
+    run_dir = RunDir(runs, run)
+    run_dir.write("report.html", render_page(results_of(run_dir)))
+    typer.echo(run_dir.at("report.html"))

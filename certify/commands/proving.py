@@ -1,0 +1,62 @@
+"""Commands about a proof: make one, audit one, break one again."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from certify.commands.options import EXIT_STATUS, AsJson, ModelFile, RunsFolder
+
+
+def bound(model: ModelFile, as_json: AsJson = False) -> None:
+    """Bound how far an ONNX classifier stretches, operator by operator; no data is needed."""
+    from certify.bounding import bound_file, print_bounds
+
+    print_bounds(bound_file(model), as_json=as_json)
+
+
+def verify(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="Id or folder of a run, or a certificate.json.")
+    ],
+    model: Annotated[
+        Path | None, typer.Option("--model", help="The file that ships, if it is elsewhere.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="The images, as .npz; those of the run's job if left out."),
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option("--sample", min=1, help="Recompute so many rows, not all.")
+    ] = None,
+    runs: RunsFolder = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    """Audit a certificate with a second program that takes nothing in it on trust."""
+    from certify.verification import images_of, print_audit, run_folder
+    from models.audit.audit import audit
+    from models.audit.documents import npz_images
+
+    folder = run_folder(run, runs)
+    images = images_of(folder) if data is None else npz_images(data)
+    checks = audit(folder, model=model, data=images, sample=sample)
+    print_audit(checks, as_json=as_json)
+
+
+def replay(
+    counterexample: Annotated[
+        Path, typer.Argument(metavar="COUNTEREXAMPLE", help="counterexample.npz of a refuted run.")
+    ],
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", help="The ONNX file; network.onnx beside it if left out."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the break of a certificate again, from the files alone."""
+    from certify.outcome import print_replay
+    from certify.replay import replay as replayed
+
+    found = replayed(counterexample, model or counterexample.parent / "network.onnx")
+    print_replay(found, as_json=as_json)
+    raise typer.Exit(EXIT_STATUS["refuted"] if found["broken"] else 0)

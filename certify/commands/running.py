@@ -1,0 +1,112 @@
+"""Commands that run a job: of a file, or of somebody's model."""
+
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from certify.commands.options import EXIT_STATUS, AsJson, JobFile, ModelFile, RunId, RunsFolder
+from certify.job import JobSpec, load_job
+from models.errors import IncompleteRunError
+
+
+def submit(
+    job_file: JobFile,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in train.epochs=3."),
+    ] = None,
+    run: RunId = None,
+    runs: RunsFolder = Path("runs"),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check job, data and model, then stop.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a job from data to a report, on a Ray of this machine's own."""
+    job = load_job(job_file, overrides=overrides or ())
+    if dry_run:
+        _rehearse(job, job_file, folder=job_file.parent)
+        return
+    text = job_file.read_bytes()
+    _carry_out(job, text, folder=job_file.parent, runs=runs, run=run, as_json=as_json)
+
+
+def evaluate(
+    model: ModelFile,
+    data: Annotated[
+        str,
+        typer.Option("--data", help="Images: folder, .npz, Parquet, digits or fashion-mnist."),
+    ],
+    source: Annotated[
+        str | None, typer.Option("--source", help="Kind of the data, where its path misleads.")
+    ] = None,
+    eps: Annotated[
+        list[str] | None, typer.Option("--eps", help="L2 budget, as 0.5 or 36/255; repeat it.")
+    ] = None,
+    examples: Annotated[
+        int | None, typer.Option("--examples", help="Images that are attacked at each ε.")
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option("--mean", help="Subtracted from each channel, as 0.5,0.4,0.4.")
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option("--std", help="Divides each channel after that.")
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option("--classes", help="Names in the order of the logits, as cat,dog.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of every random number.")] = 0,
+    run: RunId = None,
+    runs: RunsFolder = Path("runs"),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check model and data, then stop.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Certify, attack and report an ONNX classifier that was trained elsewhere."""
+    from certify.evaluation import evaluation_job
+
+    job, text = evaluation_job(
+        model,
+        data,
+        source=source,
+        eps=eps,
+        examples=examples,
+        mean=mean,
+        std=std,
+        classes=classes,
+        seed=seed,
+    )
+    if dry_run:
+        _rehearse(job, model, folder=Path())
+        return
+    _carry_out(job, text, folder=Path(), runs=runs, run=run, as_json=as_json)
+
+
+def _rehearse(job: JobSpec, file: Path, *, folder: Path) -> None:
+    """Everything that can be known before a run: the data is there and the model fits it."""
+    from certify.submission import rehearse_here
+
+    described = rehearse_here(job, folder)
+    typer.echo(f"{file}: in order; {described}")
+
+
+def _carry_out(
+    job: JobSpec, text: bytes, *, folder: Path, runs: Path, run: str | None, as_json: bool
+) -> NoReturn:
+    """Run a job to its end, print what came out, and end with the verdict's exit status."""
+    from certify.interruption import listen
+    from certify.outcome import print_outcome
+    from certify.run_dir import new_run_id
+    from certify.submission import run_here
+
+    listen()
+    try:
+        summary, run_dir = run_here(
+            job, text, folder=folder, runs=runs, run=run or new_run_id(job.name)
+        )
+    except KeyboardInterrupt:
+        raise IncompleteRunError("interrupted; the run's id and --run continue it") from None
+    print_outcome(summary, report=run_dir.at("report.html"), as_json=as_json)
+    raise typer.Exit(EXIT_STATUS[summary["verdict"]])
