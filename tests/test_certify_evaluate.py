@@ -17,7 +17,7 @@ from certify.job import load_job
 from models.proof.reading.reader import read_program
 from models.proof.sealing import run_onnx
 from tests.oracles import onnx_file
-from tests.test_certify_pipeline import blobs
+from tests.whole_runs import blobs
 
 node = helper.make_node
 MEAN, STD = (0.5,), (0.25,)

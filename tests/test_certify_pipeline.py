@@ -1,119 +1,21 @@
-"""Whole runs through the command line, on a real Ray: as a user starts, stops and breaks them."""
+"""Whole runs, as a user starts them: what they leave, what they refuse, what rings."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pyarrow.parquet as pq
 import pytest
 
 from models.proof.reading.reader import read_program
 from models.proof.sealing import run_onnx
-
-CLI = [sys.executable, "-m", "certify"]
-SAME = (
-    "attacks.parquet", "bounds.json", "certificate.json", "certificates.parquet", "model.onnx",
-    "radius_attacks.parquet",
-)  # fmt: skip
-JOB = """
-name = "blobs"
-[data]
-source = "npz"
-path = "blobs.npz"
-[model]
-architecture = "mlp"
-widths = [16, 16]
-[train]
-epochs = 6
-batch_size = 8
-[certify]
-eps = [0.1, "1/4"]
-shard_size = 16
-[attack]
-examples = 24
-audit = 1
-shard_size = 4
-"""
-
-
-def blobs(classes=3, *, channels=1, per_class=80, side=4):
-    """Images around one random image to a class; 4×4 has no square attack, which keeps it quick."""
-    rng = np.random.default_rng(0)
-    centres = 0.25 + 0.5 * rng.random((classes, channels, side, side))
-    labels = np.repeat(np.arange(classes), per_class)
-    noise = 0.05 * rng.standard_normal((len(labels), channels, side, side))
-    images = np.clip(centres[labels] + noise, 0, 1).astype(np.float32)
-    order = rng.permutation(len(labels))
-    return images[order], labels[order]
+from tests.whole_runs import JOB, artefact, blobs, run, submit, user_folder
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    made = tmp_path_factory.mktemp("user")
-    images, labels = blobs()
-    np.savez(made / "blobs.npz", images=images, labels=labels)
-    (made / "job.toml").write_text(JOB)
-    return made
-
-
-def start(folder, *arguments):
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-    return subprocess.Popen(
-        [*CLI, *arguments],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def run(folder, *arguments):
-    process = start(folder, *arguments)
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
-
-
-def submit(folder, run_id, *arguments):
-    return run(folder, "submit", "job.toml", "--run", run_id, *arguments)
-
-
-def artefact(folder, run_id, name):
-    return folder / "runs" / run_id / name
-
-
-def wait_for(condition, *, seconds=120):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise TimeoutError("what the test waits for did not happen")
-
-
-def workers_of(process, task):
-    """Ray's workers of a run that are busy with a task."""
-    try:
-        children = psutil.Process(process.pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
-    found = []
-    for child in children:
-        try:
-            if f"ray::{task}" in " ".join(child.cmdline()):
-                found.append(child)
-        except psutil.Error:
-            continue
-    return found
+    return user_folder(tmp_path_factory.mktemp("user"))
 
 
 @pytest.fixture(scope="module")
@@ -121,12 +23,6 @@ def undisturbed(folder):
     status, out, err = submit(folder, "undisturbed", "--json")
     assert status == 0, err
     return json.loads(out)
-
-
-def assert_same(folder, run_id):
-    for name in SAME:
-        expected = artefact(folder, "undisturbed", name).read_bytes()
-        assert artefact(folder, run_id, name).read_bytes() == expected, name
 
 
 def test_a_run_ends_with_every_artefact_and_an_honest_summary(folder, undisturbed):
@@ -164,58 +60,6 @@ def test_the_sealed_file_gives_the_radii_of_the_table_in_plain_onnx_runtime(fold
     certificate = json.loads(artefact(folder, "undisturbed", "certificate.json").read_text())
     assert read_program(model).sha256 == certificate["program_sha256"]
     assert str(folder).encode() not in model
-
-
-def test_another_number_of_workers_gives_the_same_bytes(folder, undisturbed):
-    status, _, err = submit(folder, "two", "--set", "resources.workers=2")
-    assert status == 0, err
-    assert_same(folder, "two")
-
-
-def test_ctrl_c_in_the_attack_and_the_same_command_again(folder, undisturbed):
-    process = start(folder, "submit", "job.toml", "--run", "stopped")
-    shards = artefact(folder, "stopped", "attacks")
-    first = wait_for(lambda: sorted(shards.glob("*.parquet")))
-    os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 5, err
-    assert "--run stopped" in err
-    assert "Traceback" not in err
-    state = json.loads(artefact(folder, "stopped", "state.json").read_text())
-    assert (state["status"], state["stage"], state["verdict"]) == (
-        "STOPPED",
-        "attack",
-        "incomplete",
-    )
-    assert 0 < state["progress"]["done"] < state["progress"]["total"] == 72
-    written = first[0].stat().st_mtime_ns
-    process = start(folder, "submit", "job.toml", "--run", "stopped")
-    wait_for(lambda: len(list(shards.glob("*.parquet"))) > len(first) or process.poll() is not None)
-    if first[0].exists():
-        assert first[0].stat().st_mtime_ns == written  # not attacked again
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    assert_same(folder, "stopped")
-
-
-def test_killed_workers_in_training_and_attack_change_nothing(folder, undisturbed):
-    process = start(folder, "submit", "job.toml", "--run", "killed")
-    for task in ("_train_epoch", "attack_at"):
-        victim = wait_for(lambda task=task: workers_of(process, task))[0]
-        victim.send_signal(signal.SIGKILL)
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    assert_same(folder, "killed")
-
-
-def test_a_driver_that_is_killed_in_training_goes_on_from_its_last_epoch(folder, undisturbed):
-    process = start(folder, "submit", "job.toml", "--run", "dead")
-    wait_for(lambda: list(artefact(folder, "dead", "train").glob("epoch-*.safetensors")))
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    status, _, err = submit(folder, "dead")
-    assert status == 0, err
-    assert_same(folder, "dead")
 
 
 def tampered(folder, run_id, *, factor):

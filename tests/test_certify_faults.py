@@ -1,0 +1,81 @@
+"""Whole runs that are stopped, killed and shared out otherwise: the same bytes every time."""
+
+import json
+import os
+import signal
+
+import pytest
+
+from tests.whole_runs import (
+    artefact,
+    assert_same,
+    start,
+    submit,
+    user_folder,
+    wait_for,
+    workers_of,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return user_folder(tmp_path_factory.mktemp("user"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder):
+    status, out, err = submit(folder, "undisturbed", "--json")
+    assert status == 0, err
+    return json.loads(out)
+
+
+def test_another_number_of_workers_gives_the_same_bytes(folder, undisturbed):
+    status, _, err = submit(folder, "two", "--set", "resources.workers=2")
+    assert status == 0, err
+    assert_same(folder, "two")
+
+
+def test_ctrl_c_in_the_attack_and_the_same_command_again(folder, undisturbed):
+    process = start(folder, "submit", "job.toml", "--run", "stopped")
+    shards = artefact(folder, "stopped", "attacks")
+    first = wait_for(lambda: sorted(shards.glob("*.parquet")))
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 5, err
+    assert "--run stopped" in err
+    assert "Traceback" not in err
+    state = json.loads(artefact(folder, "stopped", "state.json").read_text())
+    assert (state["status"], state["stage"], state["verdict"]) == (
+        "STOPPED",
+        "attack",
+        "incomplete",
+    )
+    assert 0 < state["progress"]["done"] < state["progress"]["total"] == 72
+    written = first[0].stat().st_mtime_ns
+    process = start(folder, "submit", "job.toml", "--run", "stopped")
+    wait_for(lambda: len(list(shards.glob("*.parquet"))) > len(first) or process.poll() is not None)
+    if first[0].exists():
+        assert first[0].stat().st_mtime_ns == written  # not attacked again
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert_same(folder, "stopped")
+
+
+def test_killed_workers_in_training_and_attack_change_nothing(folder, undisturbed):
+    process = start(folder, "submit", "job.toml", "--run", "killed")
+    for task in ("_train_epoch", "attack_at"):
+        victim = wait_for(lambda task=task: workers_of(process, task))[0]
+        victim.send_signal(signal.SIGKILL)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert_same(folder, "killed")
+
+
+def test_a_driver_that_is_killed_in_training_goes_on_from_its_last_epoch(folder, undisturbed):
+    process = start(folder, "submit", "job.toml", "--run", "dead")
+    wait_for(lambda: list(artefact(folder, "dead", "train").glob("epoch-*.safetensors")))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    status, _, err = submit(folder, "dead")
+    assert status == 0, err
+    assert_same(folder, "dead")
