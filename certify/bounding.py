@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from models.proof.bounds import Bounds, bounds_of
 from models.proof.lipschitz import walk
 from models.proof.lower_bounds import lower_bounds
+from models.proof.pair_lower_bounds import pair_lower_bounds
 from models.proof.program import Program
 from models.proof.reading.reader import read_program
 from models.proof.steps import Step
@@ -32,7 +33,8 @@ def bound_file(path: Path) -> dict[str, Any]:
 
     Returns:
         `lipschitz_bound` and `lipschitz_lower_bound` of the logits, `feature_bound` of what the
-        head reads, `pair_bounds` (classes × classes), all in logits or features per unit of input;
+        head reads, `pair_bounds` and `pair_lower_bounds` (classes × classes; None where there are
+        so many pairs that one was not looked at), all in logits or features per unit of input;
         `operators`, a row each; what was left out at the end, and what is covered in float32.
 
     Raises:
@@ -45,9 +47,13 @@ def bound_file(path: Path) -> dict[str, Any]:
     with threadpool_limits(limits=1):  # as on a worker: the bounds of a run, to the bit
         found = walk(program)
     bounds, seen = bounds_of(found), lower_bounds(found)
+    seen_of_pairs = pair_lower_bounds(program, bounds)
     return _facts(program, bounds) | {
         "model_sha256": hashlib.sha256(content).hexdigest(),
         "lipschitz_lower_bound": seen.program,
+        "pair_lower_bounds": [
+            [None if np.isnan(value) else value for value in row] for row in seen_of_pairs.tolist()
+        ],
         "operators": [
             _row(step, lower) for step, lower in zip(found.steps, seen.operators, strict=True)
         ],
@@ -112,19 +118,32 @@ def _table(operators: list[dict[str, Any]]) -> Table:
 
 def _findings(facts: dict[str, Any]) -> list[tuple[str, str]]:
     """The whole file in words: what is proved, what is seen, what is left out."""
-    pairs = np.asarray(facts["pair_bounds"])[np.triu_indices(facts["classes"], k=1)]
+    above_diagonal = np.triu_indices(facts["classes"], k=1)
+    pairs = np.asarray(facts["pair_bounds"])[above_diagonal]
+    seen = np.asarray(facts["pair_lower_bounds"], dtype=np.float64)[above_diagonal]
     float32 = "covered" if facts["float32_covered"] else f"not covered: {facts['refused_float32']}"
     findings = [
         ("Lipschitz bound of the logits", _above(facts["lipschitz_bound"])),
         ("  seen, from below", _below(facts["lipschitz_lower_bound"])),
         ("bound of the features", _above(facts["feature_bound"])),
         ("bounds of the pairs of classes", f"{_above(pairs.min())} to {_above(pairs.max())}"),
+        ("  over what is seen of them", _ratios(pairs, seen)),
         ("radius_float32", float32),
     ]
     if facts["ending"]:
         left_out = " and ".join(facts["ending"])
         findings.append(("left out behind the logits", f"{left_out}: the largest stays the same"))
     return findings
+
+
+def _ratios(pairs: np.ndarray, seen: np.ndarray) -> str:
+    """Least and largest ratio of a pair's bound to what is seen of it."""
+    moved = seen > 0  # neither a pair that was not looked at, nor one whose gap never moves
+    if not moved.any():
+        return "–"
+    ratios = pairs[moved] / seen[moved]
+    looked_at = "" if not np.isnan(seen).any() else f", of {moved.sum()} pairs of {len(pairs)}"
+    return f"{_above(ratios.min())} to {_above(ratios.max())}{looked_at}"
 
 
 def _above(bound: float | None) -> str:

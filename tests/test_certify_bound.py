@@ -58,6 +58,9 @@ def test_the_json_holds_what_was_proved(tmp_path, certify):
     proved = prove(read_program(content))
     assert found["lipschitz_bound"] == proved.lipschitz_bound
     np.testing.assert_array_equal(found["pair_bounds"], proved.pair_bounds)
+    pairs = np.array(found["pair_lower_bounds"])
+    assert (pairs <= proved.pair_bounds).all()
+    assert (pairs + np.eye(5) > 0).all()
     assert found["program_sha256"] == proved.program_sha256
     assert [set(COLUMNS) <= set(row) for row in found["operators"]] == [True] * 6
     for row, operator in zip(found["operators"], proved.operators, strict=True):
@@ -82,6 +85,9 @@ def test_the_table_says_it_in_words(tmp_path, certify):
     seen = [line.split()[-1] for line in lines if "seen, from below" in line]
     assert float(seen[0]) <= proved["lipschitz_lower_bound"]
     assert "bounds of the pairs of classes" in words
+    (ratios,) = (line for line in lines if line.startswith("  over what is seen of them"))
+    least, largest = (float(word) for word in ratios.split()[-3::2])
+    assert 1 <= least <= largest < 1 + 1e-6  # a linear classifier is seen whole
     assert "left out behind the logits           Softmax" in words
     assert "not covered: Softmax behind the logits may round two classes to a tie" in words
 
@@ -161,3 +167,12 @@ def test_alarm_a_bound_from_below_stops_everything(tmp_path, monkeypatch):
     monkeypatch.setattr("models.proof.operators.affine.matrix_norm_bound", lambda W: 0.97)
     with pytest.raises(SoundnessError, match=r"gemm0 \(Gemm\) is seen to stretch by"):
         bound_file(written(tmp_path, orthogonal_classifier()))
+
+
+def test_pairs_that_were_not_looked_at_are_said(tmp_path, capsys):
+    head = np.random.default_rng(0).standard_normal((14, 4))
+    facts = bound_file(written(tmp_path, dense_file([head], [None], shape=(4,))))
+    assert sum(value is None for row in facts["pair_lower_bounds"] for value in row) == 2 * 27
+    print_bounds(facts, as_json=True)
+    print_bounds(facts, as_json=False)
+    assert "of 64 pairs of 91" in capsys.readouterr().out

@@ -102,7 +102,13 @@ def absolute_norm_bound(matrix: Matrix) -> float:
 
 def _decomposed_bounds(W: Stack, G: Stack) -> Norms:
     """Norms from row sums after the best rotation, held against the eigenvalues."""
-    eigenvalues, V = np.linalg.eigh(G)
+    try:
+        eigenvalues, V = np.linalg.eigh(G)
+    except np.linalg.LinAlgError as fault:
+        raise CertifyError(
+            f"no decomposition of a {W.shape[1]}×{W.shape[2]} matrix was found ({fault}); accepted "
+            "are weights whose norm can be proved"
+        ) from None
     expected = np.sqrt(np.maximum(eigenvalues[:, -1], 0.0))
     bounds = _rotated_bounds(W, V)
     if not (expected <= bounds * (1 + 1e-12)).all():
