@@ -14,6 +14,7 @@ from pydantic import Field, NonNegativeInt, ValidationError, field_validator, mo
 
 from certify.gates import Gate, parse_gate
 from models.errors import JobError
+from models.loss_spec import LOSSES
 from models.spec import (
     AttackSpec,
     CertifySpec,
@@ -23,10 +24,10 @@ from models.spec import (
     OnnxSpec,
     ResourcesSpec,
     Spec,
-    TrainSpec,
 )
+from models.train_spec import TrainSpec
 
-UNION_TAGS = ("linear", "mlp", "onnx", "certified-radius", "cross-entropy")
+UNION_TAGS = ("linear", "mlp", "onnx", *LOSSES)
 """Places that pydantic adds for a union's member and that are no keys of the file."""
 
 SHARES = ("validation", "test")

@@ -12,7 +12,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -131,44 +130,6 @@ class OnnxSpec(Spec):
 
 TrainedSpec = LinearSpec | MlpSpec
 ModelSpec = Annotated[LinearSpec | MlpSpec | OnnxSpec, Field(discriminator="architecture")]
-
-
-class CertifiedRadiusLossSpec(Spec):
-    """Softened hinge on the certified radii themselves."""
-
-    name: Literal["certified-radius"] = "certified-radius"
-    margin: PositiveFloat = 0.75
-    """Radius at which the pull fades, in input units."""
-    temperature: PositiveFloat = 0.25
-    """Width of the fading, in input units."""
-
-
-class CrossEntropyLossSpec(Spec):
-    """Cross-entropy of the logits divided by a temperature."""
-
-    name: Literal["cross-entropy"]
-    temperature: PositiveFloat = 1.0
-    """In logit units; small values trade robustness for accuracy."""
-
-
-LossSpec = Annotated[CertifiedRadiusLossSpec | CrossEntropyLossSpec, Field(discriminator="name")]
-
-
-class TrainSpec(Spec):
-    """How the weights are found."""
-
-    epochs: PositiveInt = 12
-    """Passes over the training part."""
-    batch_size: PositiveInt = 256
-    """Examples in a step."""
-    loss: LossSpec = CertifiedRadiusLossSpec()
-    """What is minimised."""
-    learning_rate: PositiveFloat = 4e-3
-    """Peak step of the orthogonal weights; head and biases take three quarters of it."""
-    warm_up: NonNegativeFloat = Field(default=0.05, lt=1)
-    """Share of the steps over which the learning rate rises from 0."""
-    project_every: PositiveInt = 4
-    """Most steps between two projections of the matrices; fewer while they drift far."""
 
 
 class CertifySpec(Spec):

@@ -68,7 +68,7 @@ FAULTS = {
         ["model.depth: unknown key, found 3", "widths"],
     ),
     "unknown architecture": ('[model]\narchitecture = "resnet"', ["resnet", "'linear', 'mlp'"]),
-    "unknown loss": ('[train]\nloss = {name = "hinge"}', ["train.loss", "'certified-radius'"]),
+    "unknown loss": ('[train]\nloss = {name = "focal"}', ["train.loss", "'certified-radius'"]),
     "wrong type": ('[train]\nepochs = "many"', ["train.epochs: found 'many'", "integer"]),
     "no silent conversion": ("[train]\nepochs = 3.0", ["train.epochs: found 3.0"]),
     "epsilon 0": ("[certify]\neps = [0]", ["certify.eps.0: found 0; accepted is a positive"]),
@@ -87,6 +87,15 @@ FAULTS = {
         'gates = ["certified_accuracy@0.3 >= 0.5"]\n[certify]\neps = [0.5]',
         ["asks for an ε that is not certified: 0.5"],
     ),
+    "a dial of another loss": (
+        '[train]\nloss = {name = "hinge", temperature = 1.0}',
+        ["train.loss.temperature: unknown key, found 1.0", "margin"],
+    ),
+    "a dial without sense": (
+        '[train]\nloss = {name = "hkr", alpha = -1.0}',
+        ["train.loss.alpha: found -1.0", "greater than or equal to 0"],
+    ),
+    "a wished epsilon below 0": ("[train]\nfor_eps = -1", ["train.for_eps: found -1", "positive"]),
     "learning rate": ("[train]\nlearning_rate = -1.0", ["train.learning_rate: found -1.0"]),
     "no workers": ("[resources]\nworkers = 0", ["resources.workers: found 0"]),
 }
@@ -104,6 +113,23 @@ def test_a_fault_says_file_key_what_was_found_and_what_is_accepted(name, job_fil
     assert "\n" not in message
     for words in expected:
         assert words in message
+
+
+def test_a_wished_epsilon_sets_the_dials_that_are_left_out(job_file):
+    def loss(text):
+        return load_job(job_file(f'name = "x"\n[train]\n{text}')).train.loss
+
+    assert (loss("for_eps = 0.5").margin, loss("for_eps = 0.5").temperature) == (0.75, 0.25)
+    own = loss("for_eps = 1.0\nloss = {margin = 0.3}")
+    assert (own.margin, own.temperature) == (0.3, 0.5)
+    assert loss('for_eps = "1/2"\nloss = {name = "emma"}').eps == 0.75
+    assert loss('for_eps = 0.5\nloss = {name = "hinge", margin = 2.0}').margin == 2.0
+
+
+def test_a_resolved_job_is_the_same_job_again(job_file):
+    keys = 'for_eps = "36/255"\nloss = {temperature = 0.1}'
+    job = load_job(job_file(f'name = "x"\n[train]\n{keys}'))
+    assert JobSpec.model_validate_json(job.to_json()) == job
 
 
 def test_all_faults_are_reported_at_once(job_file):

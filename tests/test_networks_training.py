@@ -6,16 +6,12 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from models.errors import CertifyError
+from models.loss_spec import CertifiedRadiusLossSpec, CrossEntropyLossSpec
 from models.networks.orthogonal import drift
 from models.networks.training import finished_network, start_training, train_epoch, validate
-from models.spec import (
-    CertifiedRadiusLossSpec,
-    CrossEntropyLossSpec,
-    LinearSpec,
-    MlpSpec,
-    TrainSpec,
-)
+from models.spec import LinearSpec, MlpSpec
 from models.splits import Split
+from models.train_spec import TrainSpec
 
 SHAPE = (1, 8, 8)
 MODEL = MlpSpec(widths=(32, 24))

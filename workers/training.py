@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from models.spec import ResourcesSpec, TrainedSpec, TrainSpec
+from models.spec import ResourcesSpec, TrainedSpec
 from models.splits import Dataset, Split
+from models.train_spec import TrainSpec
 from workers.cluster import all_cpus
 from workers.tasks import device, remote, result, share, threads
 

@@ -11,12 +11,12 @@ import math
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import nn
 
 from models.errors import CertifyError
 from models.networks.architectures import Classifier, folded, initial_classifier
-from models.networks.losses import certified_radius_loss, cross_entropy_loss, pair_radii
+from models.networks.losses.choice import loss_of
+from models.networks.losses.radii import pair_radii
 from models.networks.orthogonal import next_interval, pulled_back, refuse_infinite
 from models.networks.training_state import (
     Progress,
@@ -26,8 +26,9 @@ from models.networks.training_state import (
     unpack_network,
     unpack_progress,
 )
-from models.spec import CertifiedRadiusLossSpec, LinearSpec, LossSpec, MlpSpec, TrainSpec
+from models.spec import LinearSpec, MlpSpec
 from models.splits import Split
+from models.train_spec import TrainSpec
 
 BETAS = (0.9, 0.99)
 HEAD_RATE = 0.75  # learning rate of head and biases, of the orthogonal matrices'
@@ -100,7 +101,7 @@ def train_epoch(
         factor = _schedule(progress.steps, total=train.epochs * steps, warm_up=train.warm_up)
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * factor
-        loss = _loss_of(network, images, labels, spec=train.loss)
+        loss = loss_of(train.loss, network(images), labels, head=network.head.weight)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
@@ -214,23 +215,6 @@ def _schedule(step: int, *, total: int, warm_up: float) -> float:
     """Share of the peak rate at a step from 0: up in a line, then down in a line to 0."""
     rising = round(warm_up * total)
     return (step + 1) / rising if step < rising else (total - step) / (total - rising)
-
-
-def _loss_of(
-    network: Classifier,
-    images: Float[Tensor, "batch channels height width"],
-    labels: Int[Tensor, " batch"],
-    *,
-    spec: LossSpec,
-) -> Float[Tensor, ""]:
-    """Loss of a batch; cross-entropy sees logits that the head's norm made 1-Lipschitz."""
-    logits, head = network(images), network.head.weight
-    if isinstance(spec, CertifiedRadiusLossSpec):
-        return certified_radius_loss(
-            logits, labels, head=head, margin=spec.margin, temperature=spec.temperature
-        )
-    norm = torch.linalg.matrix_norm(head, ord=2)
-    return cross_entropy_loss(logits / norm, labels, temperature=spec.temperature)
 
 
 def _refuse_empty(split: Split) -> None:

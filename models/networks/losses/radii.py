@@ -1,7 +1,7 @@
-"""Losses for networks whose logits cannot grow at will.
+"""Losses that see the certified radii: gaps of logits over distances of the head's rows.
 
-A loss is in the units of its logits: a temperature T divides them and multiplies the result back,
-so the gradient keeps the size of cross-entropy's at any T.  The literature's τ is 1 / T.
+Under a body of norm 1 the gap between two logits moves by at most ‖w_y - w_j‖ to a unit of the
+input, so these two know what a margin is worth, and no norm of the head needs to be held.
 """
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 TINY = 1e-6  # least ‖w_y - w_j‖ that is divided by; nearer rows have a radius of no meaning
+LEAST_SHARE = 0.01  # of ε, which a rival is lifted by even where it wins
 
 
 def pair_distances(head: Float[Tensor, "classes width"]) -> Float[Tensor, "classes classes"]:
@@ -68,25 +69,31 @@ def certified_radius_loss(
     return temperature * functional.cross_entropy(shortfall.masked_fill(itself, 0.0), labels)
 
 
-def cross_entropy_loss(
+def emma_loss(
     logits: Float[Tensor, "batch classes"],
     labels: Int[Tensor, " batch"],
     *,
-    temperature: float,
+    head: Float[Tensor, "classes width"],
+    eps: float,
 ) -> Float[Tensor, ""]:
-    """Cross-entropy of 1-Lipschitz logits at a temperature: T · CE(z / T).
+    """Cross-entropy after each rival was lifted by what a step could give it (EMMA).
 
-    With τ = 1 / T this is the literature's (1/τ) · CE(τ z).
+    Rival j gains ‖w_y - w_j‖ · ε · min(1, max(0.01, r_j / ε)): all that ε allows where the radius
+    r_j is that large, and no more than the present radius elsewhere, so that an example that is
+    still far from certified is not asked for everything at once.  The factor carries no gradient.
 
     Args:
-        logits: network outputs, in logit units.
+        logits: network outputs.
         labels: true classes, from 0.
-        temperature: T, in logit units; near 0 the loss is the hinge max_j z_j - z_y, blind to
-            margins, and a large one asks for all the margin there is.
+        head: weight of the last layer, on a body of norm 1.
+        eps: radius to be certified in the end, in input units.
 
     Returns:
-        Mean loss over the batch, in logit units.
+        Mean loss over the batch, in nats: the head's scale is the temperature.
 
-    Source: Béthune et al., "Pay Attention to Your Loss", NeurIPS 2022, arXiv:2104.05097.
+    Source: Hu, Zou, Wang, Leino and Fredrikson, "Unlocking Deterministic Robustness Certification
+    on ImageNet", NeurIPS 2023, arXiv:2301.12549, section 4.
     """
-    return temperature * functional.cross_entropy(logits / temperature, labels)
+    radii = pair_radii(logits, labels, head=head).detach()
+    lift = pair_distances(head)[labels] * eps * (radii / eps).clamp(LEAST_SHARE, 1.0)
+    return functional.cross_entropy(logits + lift, labels)
