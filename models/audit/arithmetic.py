@@ -4,6 +4,7 @@ Source: N. J. Higham, "Accuracy and Stability of Numerical Algorithms", SIAM 200
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,9 +18,9 @@ def above(value: float, roundings: int) -> float:
     return max(math.nextafter(value * (1 + (roundings + 2) * 2.0**-52), math.inf), 2.0**-500)
 
 
-def gamma(roundings: int) -> float:
+def gamma(roundings: int, unit: float = UNIT) -> float:
     """γₙ = n u / (1 - n u), rounded up; infinite where the theory ends."""
-    lost = roundings * UNIT
+    lost = roundings * unit
     return above(lost / (1 - lost), 3) if lost < 0.5 else math.inf
 
 
@@ -28,3 +29,21 @@ def length(values: np.ndarray) -> float:
     if not values.any():
         return 0.0
     return above(float(np.sqrt(np.square(values).sum())), values.size + 4)
+
+
+def root_above(count: int) -> float:
+    """Upper bound on the root of a whole number; exact where that is whole."""
+    root = math.isqrt(count)
+    return float(root) if root * root == count else above(math.sqrt(count), 2)
+
+
+@dataclass(frozen=True)
+class Format:
+    """A binary floating-point format: unit roundoff, smallest normal number, both as float64."""
+
+    unit: float
+    smallest: float
+
+
+FLOAT64 = Format(UNIT, 2.0**-1022)
+FLOAT32 = Format(2.0**-24, 2.0**-126)

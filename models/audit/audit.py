@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from models.audit.bounds import confirmed_bounds
+from models.audit.bounds import confirmed_bounds, confirmed_errors
 from models.audit.documents import Images, certified_images, read_documents
 from models.audit.evaluation import evaluate
 from models.audit.graph import read_graph
@@ -74,7 +74,8 @@ def _checks(
     done.append(Check("bounds", HOLDS, f"{len(factors)} factors, logits at most {bound:.6g}"))
     check_tables(graph, documents, pairs)
     done.append(Check("tables in the file", HOLDS, f"{len(pairs)} classes"))
-    done.append(Check("float32 errors", NOT_CHECKED, "A and B of radius_float32 are as claimed"))
+    errors = confirmed_errors(graph, documents.bounds)
+    done.append(Check("rounding errors", HOLDS, f"A and B of {errors}"))
     if data is None:
         done.append(
             Check(

@@ -1,64 +1,56 @@
 """The audit's own reader of ONNX: the steps that the logits depend on, with the stored weights.
 
-It knows few operators and refuses every other by name.  Weights are float32 initialisers or
-Constant nodes; nothing is computed from them.
+Weights are float32 initialisers or Constant nodes, moved and never computed.  What is not in
+`operators.table` is refused by name, and so are steps that have no bound outside a group.
 """
 
-from dataclasses import dataclass, field
-from typing import Any
+import math
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from models.audit.folding import folded
+from models.audit.groups.catalogue import GROUPS
+from models.audit.groups.wiring import Wiring, overlaid
+from models.audit.node import Node
+from models.audit.operators.table import OPERATORS
+from models.audit.step import Step
 from models.errors import VerificationError
 
-DENSE = ("Gemm", "MatMul")
-CONSTANT_OR_BRANCHES = ("Add", "Sub")
-SCALES = ("Mul", "Div")
-ACTIVATIONS = ("Relu", "Abs", "Neg", "LeakyRelu", "PRelu")
-MOVES = ("Reshape", "Flatten", "Transpose", "Identity", "Split")
-JOINS = ("Concat", "Sum")
-KNOWN = (*DENSE, *CONSTANT_OR_BRANCHES, *SCALES, *ACTIVATIONS, *MOVES, *JOINS)
-
-
-@dataclass(frozen=True)
-class Step:
-    """One operator: the activations it reads, in order, and the constants beside them.
-
-    Attributes:
-        inputs: names in the file's order; a constant's place is in `constants` too.
-        constants: place of an input to its values.
-        part: which output of a Split, from 0.
-    """
-
-    name: str
-    kind: str
-    inputs: tuple[str, ...]
-    result: str
-    constants: dict[int, np.ndarray]
-    attributes: dict[str, Any] = field(default_factory=dict)
-    part: int = 0
-
-    @property
-    def operands(self) -> tuple[str, ...]:
-        """The inputs that depend on the image."""
-        return tuple(x for at, x in enumerate(self.inputs) if x and at not in self.constants)
-
-    def refuse(self, found: str) -> VerificationError:
-        """An error that names this step."""
-        return VerificationError(f"operators: {self.name} ({self.kind}): {found} is not known here")
+OPSETS = range(13, 24)
+LOGITS = "logits"
 
 
 @dataclass(frozen=True)
 class Graph:
-    """Steps from the image to the logits, and every initialiser of the file by name."""
+    """Steps from the image to the logits, and every initialiser of the file by name.
+
+    Attributes:
+        source: name of the input.
+        shape: of one image.
+        steps: operators and groups, in order.
+        parts: names of all operators, those inside groups too.
+    """
 
     source: str
     shape: tuple[int, ...]
     steps: tuple[Step, ...]
     initialisers: dict[str, np.ndarray]
     outputs: tuple[str, ...]
+    parts: frozenset[str] = frozenset()
+
+    @cached_property
+    def size(self) -> int:
+        """Entries of one image."""
+        return math.prod(self.shape)
+
+    @cached_property
+    def head(self) -> Step | None:
+        """The matrix that makes the logits, where the last step is one."""
+        return self.steps[-1] if "rows" in self.steps[-1].facts else None
 
 
 def read_graph(content: bytes) -> Graph:
@@ -67,6 +59,28 @@ def read_graph(content: bytes) -> Graph:
     Raises:
         VerificationError: If the file is no model, or holds an operator that is not known here.
     """
+    graph = _parsed(content)
+    stored = _initialisers(graph)
+    sides = graph.input[0].type.tensor_type.shape.dim[1:]
+    shape = tuple(side.dim_value for side in sides)
+    if not shape or min(shape) < 1:
+        raise VerificationError("operators: model.onnx has an input of no known shape")
+    source = graph.input[0].name
+    constants, steps, shapes = dict(stored), [], {source: shape}
+    for proto in _needed(graph):
+        node = _node(proto, constants, shapes)
+        for step in _steps(node):
+            steps.append(step)
+            shapes[step.result] = step.shape
+    if LOGITS not in shapes or len(shapes[LOGITS]) != 1 or shapes[LOGITS][0] < 2:
+        raise VerificationError("operators: the logits are no row of two numbers or more")
+    wiring = Wiring(source, shape, tuple(steps))
+    outputs = tuple(value.name for value in graph.output)
+    parts = frozenset(step.name for step in steps)
+    return Graph(source, shape, overlaid(wiring, LOGITS, GROUPS), stored, outputs, parts)
+
+
+def _parsed(content: bytes) -> onnx.GraphProto:
     try:
         model = onnx.load_from_string(content)
         onnx.checker.check_model(model)
@@ -74,29 +88,14 @@ def read_graph(content: bytes) -> Graph:
         reason = str(fault).partition("\n")[0]
         raise VerificationError(f"operators: model.onnx is no valid ONNX: {reason}") from None
     graph = model.graph
-    if len(graph.input) != 1 or model.functions:
+    if len(graph.input) != 1 or model.functions or graph.sparse_initializer:
         raise VerificationError("operators: model.onnx has functions or not one input")
-    stored = _initialisers(graph)
-    constants, steps = dict(stored), []
-    for node in _needed(graph):
-        values = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
-        name = node.name or node.output[0]
-        if node.op_type == "Constant" and set(values) == {"value"}:
-            constants[node.output[0]] = numpy_helper.to_array(values["value"])
-            continue
-        if node.domain not in ("", "ai.onnx") or node.op_type not in KNOWN:
-            raise VerificationError(
-                f"operators: {name} ({node.op_type}) is unknown here; known are {', '.join(KNOWN)}"
-            )
-        held = {at: constants[x] for at, x in enumerate(node.input) if x in constants}
-        for part, result in enumerate(node.output):
-            label = f"{name}[{part}]" if node.op_type == "Split" else name
-            inputs = tuple(node.input)
-            steps.append(Step(label, node.op_type, inputs, result, held, values, part))
-    sides = graph.input[0].type.tensor_type.shape.dim[1:]
-    shape = tuple(side.dim_value for side in sides)
-    outputs = tuple(value.name for value in graph.output)
-    return Graph(graph.input[0].name, shape, _live(steps), stored, outputs)
+    opsets = [each.version for each in model.opset_import if each.domain in ("", "ai.onnx")]
+    if len(opsets) != 1 or opsets[0] not in OPSETS:
+        raise VerificationError(f"operators: model.onnx has opset {opsets}; known are 13 to 23")
+    if graph.input[0].name in {tensor.name for tensor in graph.initializer}:
+        raise VerificationError("operators: the input of model.onnx is stored in it, too")
+    return graph
 
 
 def _initialisers(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
@@ -107,8 +106,8 @@ def _initialisers(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
 
 
 def _needed(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """Nodes that the logits depend on, in the file's order."""
-    wanted, kept = {"logits"}, []
+    """Nodes that the logits depend on, in the file's order; all of them must be known."""
+    wanted, kept = {LOGITS}, []
     for node in reversed(graph.node):
         if wanted.intersection(node.output):
             wanted.update(node.input)
@@ -118,11 +117,34 @@ def _needed(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     return kept[::-1]
 
 
-def _live(steps: list[Step]) -> tuple[Step, ...]:
-    """Steps that the logits depend on: some parts of a Split may lead nowhere."""
-    wanted, kept = {"logits"}, []
-    for step in reversed(steps):
-        if step.result in wanted:
-            wanted.update(step.operands)
-            kept.append(step)
-    return tuple(reversed(kept))
+def _node(
+    proto: onnx.NodeProto, constants: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]]
+) -> Node:
+    return Node(
+        name=proto.name or proto.output[0],
+        kind=proto.op_type
+        if proto.domain in ("", "ai.onnx")
+        else f"{proto.domain}.{proto.op_type}",
+        inputs=tuple(proto.input),
+        outputs=tuple(proto.output),
+        attributes={each.name: helper.get_attribute_value(each) for each in proto.attribute},
+        constants=constants,
+        shapes=shapes,
+    )
+
+
+def _steps(node: Node) -> list[Step]:
+    """The steps that a node becomes; none where the file fixes what it makes."""
+    try:
+        fixed = folded(node)
+        if fixed is not None:
+            node.constants[node.outputs[0]] = fixed
+            return []
+        if node.kind not in OPERATORS:
+            raise VerificationError(
+                f"operators: {node.name} ({node.kind}) is unknown here; known are "
+                f"{', '.join(OPERATORS)}"
+            )
+        return OPERATORS[node.kind](node)
+    except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as fault:
+        raise node.refuse(f"a form that makes no sense ({fault})") from None

@@ -5,8 +5,8 @@ r > (g + e) / L for some rival, raised by the bounds' own allowance: no rounding
 confirmed outright where r (1 - 1e-9) ≤ (g - e) / L for every rival.  What lies between is neither
 (a gap of the size of e); the number of rows confirmed outright is reported.
 
-`radius_float32` is refuted likewise above (g + e - A - B ‖x‖) / (L + B).  A and B are the
-certificate's own: that they cover a float32 runtime's roundings is not proved here.
+`radius_float32` is refuted likewise above (g + e - A - B ‖x‖) / (L + B), with the certificate's own
+A and B, which `bounds.confirmed_errors` holds against the audit's.
 """
 
 import math
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from models.audit.bounds import ALLOWED
+from models.audit.bounds import allowance
 from models.audit.documents import Documents
 from models.audit.evaluation import evaluate
 from models.audit.graph import Graph
@@ -48,7 +48,7 @@ def check_radii(
         VerificationError: At the first row whose class or radius is certainly wrong.
     """
     logits, errors = evaluate(graph, images, factors)
-    allowed = 1 + (len(graph.steps) + 1) * ALLOWED
+    allowed = 1 + allowance(graph)
     confirmed = 0
     for at, (z, error) in enumerate(zip(logits, errors, strict=True)):
         index, c, radius = rows["index"][at], int(rows["prediction"][at]), rows["radius"][at]
