@@ -43,7 +43,7 @@ def evaluation_job(  # noqa: PLR0913 (an option each)
     keys: dict[str, Any] = {
         "name": name_from(model),
         "seed": seed,
-        "data": _data(data, source),
+        "data": data_keys(data, source),
         "model": {"architecture": "onnx", "path": str(model)},
     }
     for role, text in (("mean", mean), ("std", std)):
@@ -59,8 +59,12 @@ def evaluation_job(  # noqa: PLR0913 (an option each)
     return job, toml(job.resolved()).encode()
 
 
-def _data(data: str, source: str | None) -> dict[str, str]:
-    """The table `data` of a job, from a path or a name."""
+def data_keys(data: str, source: str | None) -> dict[str, str]:
+    """The table `data` of a job, from a path or a name; the kind is found if it is left out.
+
+    Raises:
+        JobError: If there is nothing of a known kind.
+    """
     if source is None and data in BUILT_IN and not Path(data).exists():
         return {"source": data}
     if source in BUILT_IN and data == source:

@@ -1,7 +1,6 @@
 """What leaves a run: the sealed file with its certificate, and the summary with its page."""
 
 import hashlib
-import json
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import pyarrow.compute as pc
 from certify import stages
 from certify.run import Run
 from certify.run_dir import RunDir
+from models.certificate_format import DOMAIN, FORMAT, NORM, SEMANTICS, model_metadata
 from models.errors import JobError
 from reports.page import render_page
 from reports.pictures import rows_to_show
@@ -18,21 +18,6 @@ from reports.results import Results
 from reports.summary import summarise
 from workers import certification
 
-FORMAT = "certify certificate 1"
-SEMANTICS = {
-    "radius": (
-        "in exact arithmetic, every real image closer than this in L2 to the certified float32 "
-        "image has the same class"
-    ),
-    "radius_float32": (
-        "every float32 image closer than this in L2 has the same class in a float32 runtime that "
-        "computes operator by operator as the file says"
-    ),
-    "output radius": (
-        "the column radius as a float32 runtime computes it, lowered by a slack measured on the "
-        "certified examples; for a new image rely on the output radius_float32"
-    ),
-}
 PICTURES = pa.schema(
     [("row", pa.int64()), ("shape", pa.list_(pa.int64())), ("pixels", pa.list_(pa.float32()))]
 )
@@ -45,14 +30,12 @@ def seal(run: Run) -> None:
     test, bounds = run.dataset.test, run.dir.read_json(stages.BOUNDS)
     certificates = run.dir.read_table(stages.CERTIFICATES)
     with run.follow("seal", total=len(test), unit="examples compared") as progress:
-        metadata = {
-            "input_range": "[0, 1]",
-            "classes": json.dumps(list(run.dataset.classes), ensure_ascii=False),
-            "lipschitz_bound": repr(bounds["lipschitz_bound"]),
-            "job_sha256": run.job.sha256(),
-            "program_sha256": bounds["program_sha256"],
-            "radius": SEMANTICS["output radius"],
-        }
+        metadata = model_metadata(
+            classes=run.dataset.classes,
+            lipschitz_bound=bounds["lipschitz_bound"],
+            job_sha256=run.job.sha256(),
+            program_sha256=bounds["program_sha256"],
+        )
         model, measured = certification.seal_file(
             run.dir.read(stages.NETWORK), bounds, test, certificates, metadata=metadata
         )
@@ -66,8 +49,8 @@ def seal(run: Run) -> None:
             "job_sha256": run.job.sha256(),
             "certificates_sha256": hashlib.sha256(run.dir.read(stages.CERTIFICATES)).hexdigest(),
             "bounds_sha256": hashlib.sha256(run.dir.read(stages.BOUNDS)).hexdigest(),
-            "norm": "L2",
-            "domain": "float32 images in [0, 1]",
+            "norm": NORM,
+            "domain": DOMAIN,
             "input_shape": list(run.dataset.input_shape),
             "classes": list(run.dataset.classes),
             "semantics": SEMANTICS,

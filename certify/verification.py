@@ -1,15 +1,21 @@
 """An audit of a run, told to a person or a program."""
 
 import json
+import secrets
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from models.audit.audit import NOT_CHECKED, Check
-from models.audit.documents import Images
-from models.errors import CertifyError, JobError
-from models.spec import DataSpec
+from certify.evaluation import data_keys
+from certify.job import JobSpec, load_job
+from models.audit.audit import NOT_CHECKED, Check, Sample
+from models.audit.images import Images
+from models.errors import CertifyError, JobError, VerificationError
+from models.spec import DataSpec, OnnxSpec
 
 
 def run_folder(run: str, runs: Path) -> Path:
@@ -26,40 +32,125 @@ def run_folder(run: str, runs: Path) -> Path:
     raise JobError(f"{run} is no run; accepted are a run id, its folder or its certificate.json")
 
 
-def images_of(run: Path) -> Images | None:
-    """The data of a run's own job, where it can be found from here; None where it cannot."""
+def drawn_sample(rows: int | None, seed: int | None) -> Sample | None:
+    """Rows to recompute: drawn from the system's entropy, unless a draw is to be repeated.
+
+    Raises:
+        JobError: If there is a seed and nothing to draw.
+    """
+    if rows is None:
+        if seed is not None:
+            raise JobError("--seed is of the draw of --sample; accepted are both, or neither")
+        return None
+    return Sample(rows, secrets.randbits(32) if seed is None else seed)
+
+
+def images_of(run: Path, data: str | None) -> Images | None:
+    """The test part that a run's certificate speaks of.
+
+    Args:
+        run: its folder.
+        data: a job file, a path or the name of built-in data; None for the data of the run's job.
+
+    Returns:
+        None where the run's own job finds no data from here.
+
+    Raises:
+        DataError: If the data that was given cannot be read.
+    """
+    job = _job_of(run)
+    if job is None:
+        return None
+    if data is None:
+        try:
+            return _test_part(job, run, job.data, folder=Path(), named=True)
+        except CertifyError:
+            return None
+    if Path(data).suffix == ".toml":
+        asked = load_job(Path(data))
+        job = job.model_copy(update={"seed": asked.seed})
+        return _test_part(job, run, asked.data, folder=Path(data).parent, named=True)
+    keys: dict[str, Any] = {"validation": job.data.validation, "test": job.data.test}
+    keys |= data_keys(data, None)
+    named = keys["source"] == job.data.source
+    if named:
+        keys["label_column"] = job.data.label_column
+    return _test_part(job, run, DataSpec.model_validate(keys), folder=Path(), named=named)
+
+
+def _job_of(run: Path) -> JobSpec | None:
+    """The job of a run; None where there is none, which the audit itself will say.
+
+    Raises:
+        VerificationError: If it is a job that nobody can have run.
+    """
+    try:
+        return JobSpec.model_validate_json((run / "job.json").read_bytes())
+    except OSError:
+        return None
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join(str(part) for part in fault["loc"])
+        raise VerificationError(f"files: job.json is no job: {place}: {fault['msg']}") from None
+
+
+def _test_part(
+    job: JobSpec, run: Path, spec: DataSpec, *, folder: Path, named: bool
+) -> Images | None:
+    """The part that is certified, by the rules of a job; named if its classes have their names."""
     from workers.data import load_data
     from workers.evaluation_data import load_test_images
 
+    if isinstance(job.model, OnnxSpec):
+        try:
+            logits = len(json.loads((run / "certificate.json").read_bytes())["classes"])
+        except (OSError, LookupError, TypeError, ValueError, RecursionError):
+            return None  # the audit says what is wrong with it
+        found = load_test_images(spec, folder=folder, logits=logits, classes=job.model.classes)
+    else:
+        found = load_data(spec, seed=job.seed, folder=folder)
+    test = found.test
+    numbered = found.classes == tuple(str(label) for label in range(len(found.classes)))
+    return Images(
+        test.images,
+        test.labels,
+        test.indices,
+        None if numbered and not named else found.classes,
+        spec.source if spec.path is None else str(folder / spec.path),
+    )
+
+
+def report_audit(checks: Iterable[Check], *, as_json: bool, allow_unchecked: bool) -> None:
+    """Print every check as far as it holds, then the verdict.
+
+    Raises:
+        VerificationError: Naming the first thing that does not hold, or that was not checked.
+    """
+    done: list[Check] = []
+    fault = None
     try:
-        job = json.loads((run / "job.json").read_text(encoding="utf-8"))
-        certificate = json.loads((run / "certificate.json").read_text(encoding="utf-8"))
-        spec, here = DataSpec.model_validate(job["data"]), Path()
-        if job["model"]["architecture"] == "onnx":
-            names = job["model"]["classes"]
-            test = load_test_images(
-                spec,
-                folder=here,
-                logits=len(certificate["classes"]),
-                classes=names and tuple(names),
-            ).test
-        else:
-            test = load_data(spec, seed=job["seed"], folder=here).test
-    except (CertifyError, OSError, LookupError, TypeError, ValueError):
-        return None
-    return test.images, test.labels, test.indices
+        done.extend(checks)
+    except VerificationError as error:
+        fault = str(error)
+    unchecked = [check for check in done if check.verdict == NOT_CHECKED]
+    verdict = "holds as far as it was checked" if unchecked else "holds"
+    if fault is not None:
+        verdict = "does not hold"
+    elif unchecked and not allow_unchecked:
+        names = "; ".join(f"{check.name} ({check.figure})" for check in unchecked)
+        fault = f"not checked: {names}; --allow-unchecked accepts that"
+    _print(done, verdict, fault, as_json=as_json)
+    if fault is not None:
+        raise VerificationError(fault)
 
 
-def print_audit(checks: list[Check], *, as_json: bool) -> None:
-    """Print every check, then the verdict."""
-    partly = any(check.verdict == NOT_CHECKED for check in checks)
-    verdict = "holds as far as it was checked" if partly else "holds"
+def _print(done: list[Check], verdict: str, fault: str | None, *, as_json: bool) -> None:
     if as_json:
-        found = {"verdict": verdict, "checks": [check.to_json() for check in checks]}
-        print(json.dumps(found, indent=2))  # noqa: T201
+        checks = [check.to_json() for check in done]
+        print(json.dumps({"verdict": verdict, "fault": fault, "checks": checks}, indent=2))  # noqa: T201
         return
     table = Table(show_header=False, show_edge=False, pad_edge=False)
-    for check in checks:
+    for check in done:
         table.add_row(check.name, check.verdict, check.figure)
     console = Console()
     console.print(table)

@@ -23,24 +23,28 @@ def verify(
         Path | None, typer.Option("--model", help="The file that ships, if it is elsewhere.")
     ] = None,
     data: Annotated[
-        Path | None,
-        typer.Option("--data", help="The images, as .npz; those of the run's job if left out."),
+        str | None,
+        typer.Option("--data", help="Images, or a job file; those of the run's job if left out."),
     ] = None,
     sample: Annotated[
         int | None, typer.Option("--sample", min=1, help="Recompute so many rows, not all.")
     ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Repeat the draw of a sample.")
+    ] = None,
+    allow_unchecked: Annotated[
+        bool, typer.Option("--allow-unchecked", help="Exit with 0 though parts were not checked.")
+    ] = False,
     runs: RunsFolder = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
     """Audit a certificate with a second program that takes nothing in it on trust."""
-    from certify.verification import images_of, print_audit, run_folder
+    from certify.verification import drawn_sample, images_of, report_audit, run_folder
     from models.audit.audit import audit
-    from models.audit.documents import npz_images
 
-    folder = run_folder(run, runs)
-    images = images_of(folder) if data is None else npz_images(data)
-    checks = audit(folder, model=model, data=images, sample=sample)
-    print_audit(checks, as_json=as_json)
+    folder, drawn = run_folder(run, runs), drawn_sample(sample, seed)
+    checks = audit(folder, model=model, data=images_of(folder, data), sample=drawn)
+    report_audit(checks, as_json=as_json, allow_unchecked=allow_unchecked)
 
 
 def replay(

@@ -1,4 +1,4 @@
-"""The table's radii against the audit's own logits and bounds, and the sealed file's outputs.
+"""The table's radii against the audit's own logits and bounds.
 
 With gap g, allowance e for both evaluations' rounding and pair bound L, a radius r is refuted where
 r > (g + e) / L for some rival, raised by the bounds' own allowance: no rounding excuses it.  It is
@@ -13,15 +13,14 @@ import math
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from models.audit.bounds import allowance
-from models.audit.documents import Documents
 from models.audit.evaluation import evaluate
 from models.audit.graph import Graph
 from models.errors import VerificationError
 
-CLOSE = 1e-5
+BATCH = 256
+"""Images that are evaluated at once."""
 
 
 def check_radii(
@@ -47,34 +46,56 @@ def check_radii(
     Raises:
         VerificationError: At the first row whose class or radius is certainly wrong.
     """
-    logits, errors = evaluate(graph, images, factors)
-    allowed = 1 + allowance(graph)
     confirmed = 0
-    for at, (z, error) in enumerate(zip(logits, errors, strict=True)):
-        index, c, radius = rows["index"][at], int(rows["prediction"][at]), rows["radius"][at]
-        if not (0 <= c < len(z) and np.isfinite(z).all() and math.isfinite(error)):
-            raise VerificationError(f"radii: example {index} has no finite logits or no such class")
-        others = np.arange(len(z)) != c
-        gaps, bounds = (z[c] - z)[others], pairs[c][others]
-        slack = 2 * (1.5 * error + 2.0**-52 * np.abs(gaps))  # √2 D, for either program
-        if (gaps + slack < 0).any():
-            raise VerificationError(f"predictions: example {index} is not of class {c}")
-        most = _radius(gaps + slack, bounds, graph) * allowed
-        if radius > most:
-            raise VerificationError(
-                f"radii: example {index} has radius {float(radius)!r}; proved is at most {most!r}"
-            )
-        if abs(rows["margin"][at] - gaps.min()) > slack.max():
-            raise VerificationError(f"radii: example {index} has another margin")
-        if float32 is not None:
-            A, B = (np.array(float32[key])[c][others] for key in ("constant", "slope"))
-            norm = float(np.linalg.norm(images[at].astype(np.float64))) * (1 - 2.0**-26)
-            most = _radius(gaps + slack - A - B * norm, bounds + B, graph) * allowed
-        _check_float32(
-            float(rows["radius_float32"][at]), int(index), most, covered=float32 is not None
-        )
-        confirmed += int(radius * (1 - 1e-9) <= _radius(gaps - slack, bounds, graph))
+    for start in range(0, len(images), BATCH):
+        batch = slice(start, start + BATCH)
+        logits, errors = evaluate(graph, images[batch], factors)
+        for at, (z, error) in enumerate(zip(logits, errors, strict=True), start=start):
+            row = {name: column[at] for name, column in rows.items()}
+            confirmed += _check_row(graph, images[at], row, z, error, pairs=pairs, float32=float32)
     return confirmed
+
+
+def _check_row(
+    graph: Graph,
+    image: np.ndarray,
+    row: dict[str, Any],
+    z: np.ndarray,
+    error: float,
+    *,
+    pairs: np.ndarray,
+    float32: dict[str, Any] | None,
+) -> bool:
+    """Whether a row is confirmed outright; z its logits, each within the error."""
+    index, c, radius = row["index"], int(row["prediction"]), float(row["radius"])
+    allowed = 1 + allowance(graph)
+    if not (0 <= c < len(z) and np.isfinite(z).all() and math.isfinite(error)):
+        raise VerificationError(f"radii: example {index} has no finite logits or no such class")
+    others = np.arange(len(z)) != c
+    gaps, bounds = (z[c] - z)[others], pairs[c][others]
+    slack = 2 * (1.5 * error + 2.0**-52 * np.abs(gaps))  # √2 D, for either program
+    if (gaps + slack < 0).any():
+        raise VerificationError(f"predictions: example {index} is not of class {c}")
+    by_rival = _radii(gaps + slack, bounds, graph)
+    most = float(by_rival.min()) * allowed
+    if radius > most:
+        raise VerificationError(
+            f"radii: example {index} has radius {radius!r}; proved is at most {most!r}"
+        )
+    if not abs(row["margin"] - gaps.min()) <= slack.max():
+        raise VerificationError(f"radii: example {index} has another margin")
+    at_least = _radii(gaps - slack, bounds, graph)
+    rival = np.flatnonzero(np.flatnonzero(others) == row["rival"])
+    if not (len(rival) and at_least[rival[0]] <= most):
+        raise VerificationError(
+            f"radii: example {index} has a rival that does not limit its radius"
+        )
+    if float32 is not None:
+        A, B = (np.array(float32[key])[c][others] for key in ("constant", "slope"))
+        norm = float(np.linalg.norm(image.astype(np.float64))) * (1 - 2.0**-26)
+        most = float(_radii(gaps + slack - A - B * norm, bounds + B, graph).min()) * allowed
+    _check_float32(float(row["radius_float32"]), int(index), most, covered=float32 is not None)
+    return bool(radius * (1 - 1e-9) <= at_least.min())
 
 
 def _check_float32(radius: float, index: int, most: float, *, covered: bool) -> None:
@@ -88,66 +109,8 @@ def _check_float32(radius: float, index: int, most: float, *, covered: bool) -> 
         raise VerificationError(f"radii: example {index} has a radius_float32, and none is covered")
 
 
-def check_tables(graph: Graph, documents: Documents, pairs: np.ndarray) -> None:
-    """The sealed file divides by bounds that are at least the certificate's.
-
-    Raises:
-        VerificationError: If an output or a table is missing, or a table is too small.
-    """
-    claimed = documents.bounds
-    wanted = ["logits", "label", "radius"] + ["radius_float32"] * (claimed["float32"] is not None)
-    if list(graph.outputs) != wanted:
-        raise VerificationError(f"sealed file: its outputs are not {', '.join(wanted)}")
-    least = {"L": np.array(claimed["pair_bounds"])}
-    if claimed["float32"] is not None:
-        constant, slope = (np.array(claimed["float32"][key]) for key in ("constant", "slope"))
-        apart = ~np.eye(len(constant), dtype=bool)
-        if not all(
-            (error[apart] > 0).all() and np.isfinite(error).all() for error in (constant, slope)
-        ):
-            raise VerificationError("bounds: float32 errors of two classes are no positive numbers")
-        least |= {"A": 2 * constant, "B": 2 * slope, "C": least["L"] + slope}
-    for name, bound in least.items():
-        table = graph.initialisers.get(f"certificate/{name}")
-        if table is None or table.shape != bound.shape or not (table >= bound).all():
-            raise VerificationError(f"sealed file: table {name} is below the certificate's")
-    if not (graph.initialisers["certificate/L"] * (1 + 1e-8) >= pairs).all():
-        raise VerificationError("sealed file: table L is below what the audit proves")
-
-
-def check_outputs(model: bytes, graph: Graph, images: np.ndarray, rows: dict) -> float:
-    """Largest shortfall of the file's own radii, as ONNX Runtime computes them.
-
-    Raises:
-        VerificationError: If a label or a radius is not the table's.
-    """
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        labels, radii, *float32 = session.run(list(graph.outputs[1:]), {graph.source: images})
-    except Exception as fault:  # the runtime's errors have no common root
-        reason = str(fault).partition("\n")[0]
-        raise VerificationError(f"sealed file: ONNX Runtime refuses it: {reason}") from None
-    shortfall = rows["radius"] - radii.astype(np.float64)
-    beyond = [given > rows["radius_float32"] for given in float32]
-    for wrong, what in (
-        (labels != rows["prediction"], "gives another label"),
-        (shortfall < 0, "gives a larger radius than the table"),
-        (~(shortfall <= CLOSE * (1 + rows["radius"])), "gives a radius far below the table's"),
-        *((wrong, "gives a larger radius_float32 than the table") for wrong in beyond),
-    ):
-        if wrong.any():
-            index = rows["index"][int(wrong.argmax())]
-            raise VerificationError(f"sealed file: for example {index} it {what}")
-    return float(shortfall.max(initial=0.0))
-
-
-def _radius(gaps: np.ndarray, bounds: np.ndarray, graph: Graph) -> float:
-    """Smallest gap / L, in [0, √d]."""
+def _radii(gaps: np.ndarray, bounds: np.ndarray, graph: Graph) -> np.ndarray:
+    """Quotient gap / L of each rival, in [0, √d]."""
     diameter = math.sqrt(math.prod(graph.shape))
-    if not (gaps > 0).all():
-        return 0.0
     quotients = np.where(bounds > 0, gaps / np.where(bounds > 0, bounds, 1.0), diameter)
-    return min(diameter, float(quotients.min()))
+    return np.asarray(np.where(gaps > 0, np.minimum(quotients, diameter), 0.0))
