@@ -322,7 +322,7 @@ PROOF = {
     "float32.slope": (errors("float32", "slope"), "bounds: float32.slope"),
     "refused_float32": (both(refused_float32="no"), "files: refused_float32 says why"),
     "operators.name": (operator_row("name", "gemm_9"), "operators: bounds.json has a row 'gemm_9'"),
-    "operators.operator": (operator_row("operator", "Relu"), "operators: bounds.json has other"),
+    "operators.operator": (operator_row("operator", "Relu"), "operators: bounds.json takes gemm_2"),
     "operators.shape": (operator_row("shape", "8"), "operators: gemm_2 has the shape 8"),
     "operators.factor": (operator_row("factor", 0.99), "bounds: factor of gemm_2"),
     "operators.bound": (operator_row("bound", 0.99), "bounds: bound behind gemm_2"),
