@@ -153,5 +153,6 @@ def _print(done: list[Check], verdict: str, fault: str | None, *, as_json: bool)
     for check in done:
         table.add_row(check.name, check.verdict, check.figure)
     console = Console()
-    console.print(table)
+    if done:
+        console.print(table)
     console.print(f"the certificate {verdict}", highlight=False, soft_wrap=True)

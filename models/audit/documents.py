@@ -62,7 +62,7 @@ def read_documents(folder: Path, model: Path | None) -> Documents:
     proved = check_claims(bounds, Proof, "bounds.json")
     _check_agreement(certificate, proved)
     job = _checked_job(folder, certificate)
-    rows = _columns(table)
+    rows = read_columns(table)
     _check_counts(rows, certificate, eps=sorted(job["certify"]["eps"]))
     return Documents(certificate, proved, bounds, content, rows)
 
@@ -127,8 +127,12 @@ def _checked_job(folder: Path, certificate: Certificate) -> dict[str, Any]:
     return job
 
 
-def _columns(content: bytes) -> dict[str, np.ndarray]:
-    """Columns of the table, checked for kind, size and range."""
+def read_columns(content: bytes) -> dict[str, np.ndarray]:
+    """Columns of the table, checked for kind, size and range.
+
+    Raises:
+        VerificationError: If it is no such table.
+    """
     try:
         stored = pq.ParquetFile(io.BytesIO(content))
         if stored.metadata.num_rows > MOST_ROWS:
