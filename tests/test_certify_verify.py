@@ -316,6 +316,28 @@ def take_weights_from_elsewhere(run):
     edit_graph(run, change)
 
 
+def add_a_node_that_nothing_needs(run):
+    """ONNX Runtime would run it too, and a Loop in its place has no end."""
+
+    def change(model):
+        model.graph.node.append(helper.make_node("Relu", ["logits"], ["dead"], name="dead"))
+
+    edit_graph(run, change)
+
+
+def add_words(run):
+    edit_graph(run, lambda model: setattr(model, "doc_string", "certified for every norm"))
+
+
+def make_the_input_a_weight(run):
+    def change(model):
+        values = np.zeros((1, 1, 4, 4), "f4")
+        tensor = numpy_helper.from_array(values, model.graph.input[0].name)
+        model.graph.initializer.append(tensor)
+
+    edit_graph(run, change)
+
+
 def take_float64(run):
     def change(model):
         model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
@@ -363,6 +385,9 @@ CLEVER = {
     "a table in the place of a formula": (know_the_radius_by_heart, "radius is not the formula"),
     "a formula without end": (write_a_formula_without_end, "label is not the formula"),
     "weights of another file": (take_weights_from_elsewhere, "operators: "),
+    "a node that nothing needs": (add_a_node_that_nothing_needs, "no output needs dead"),
+    "words of the file": (add_words, "it has words beside its metadata"),
+    "an input that is a weight": (make_the_input_a_weight, "operators: "),
     "an input of float64": (take_float64, "operators: "),
     "another job": (change_the_job, "files: SHA-256 of job.json"),
     "no job at all": (ask_for_what_no_job_may, "files: job.json is no job: seed"),

@@ -46,13 +46,16 @@ def check_radii(
     Raises:
         VerificationError: At the first row whose class or radius is certainly wrong.
     """
+    tables = None
+    if float32 is not None:
+        tables = np.array(float32["constant"]), np.array(float32["slope"])
     confirmed = 0
     for start in range(0, len(images), BATCH):
         batch = slice(start, start + BATCH)
         logits, errors = evaluate(graph, images[batch], factors)
         for at, (z, error) in enumerate(zip(logits, errors, strict=True), start=start):
             row = {name: column[at] for name, column in rows.items()}
-            confirmed += _check_row(graph, images[at], row, z, error, pairs=pairs, float32=float32)
+            confirmed += _check_row(graph, images[at], row, z, error, pairs=pairs, float32=tables)
     return confirmed
 
 
@@ -64,7 +67,7 @@ def _check_row(
     error: float,
     *,
     pairs: np.ndarray,
-    float32: dict[str, Any] | None,
+    float32: tuple[np.ndarray, np.ndarray] | None,
 ) -> bool:
     """Whether a row is confirmed outright; z its logits, each within the error."""
     index, c, radius = row["index"], int(row["prediction"]), float(row["radius"])
@@ -91,7 +94,7 @@ def _check_row(
             f"radii: example {index} has a rival that does not limit its radius"
         )
     if float32 is not None:
-        A, B = (np.array(float32[key])[c][others] for key in ("constant", "slope"))
+        A, B = (table[c][others] for table in float32)
         norm = float(np.linalg.norm(image.astype(np.float64))) * (1 - 2.0**-26)
         most = float(_radii(gaps + slack - A - B * norm, bounds + B, graph).min()) * allowed
     _check_float32(float(row["radius_float32"]), int(index), most, covered=float32 is not None)

@@ -118,7 +118,10 @@ def check_sealed(sealed: Sealed, documents: Documents, pairs: np.ndarray) -> Non
 
 
 def _check_container(model: onnx.ModelProto) -> None:
-    """One float32 input, no data of other files, no words but those that are compared."""
+    """One float32 input, no data of other files, no word and no node that nothing is held against.
+
+    A runtime runs a node that no output needs too, and it may be one that never ends.
+    """
     graph = model.graph
     tensors = [*graph.initializer]
     tensors += [entry.t for node in graph.node for entry in node.attribute if entry.HasField("t")]
@@ -131,6 +134,15 @@ def _check_container(model: onnx.ModelProto) -> None:
         raise VerificationError("operators: model.onnx has functions, or not one input")
     if graph.input[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
         raise VerificationError("operators: the input of model.onnx is not float32")
+    if graph.input[0].name in {tensor.name for tensor in graph.initializer}:
+        raise VerificationError("operators: the input of model.onnx is a weight too")
+    if model.doc_string or graph.doc_string:
+        raise VerificationError("sealed file: it has words beside its metadata")
+    needed = {value.name for value in graph.output}
+    for node in reversed(graph.node):
+        if not needed.intersection(node.output):
+            raise VerificationError(f"operators: no output needs {node.name or node.op_type}")
+        needed.update(node.input)
 
 
 def _constant(name: str, values: np.ndarray) -> str:
