@@ -6,7 +6,7 @@ A model that was trained elsewhere is imported, and its story is the same from t
 from collections.abc import Callable
 from typing import Any
 
-from certify import publish, stages
+from certify import publish, stages, training
 from certify.run import Run
 from models.spec import OnnxSpec
 
@@ -14,7 +14,7 @@ Stage = tuple[str, str | None, Callable[[Run], None]]
 """A name, the artefact that shows that it is done, and what does it."""
 
 TRAINED: tuple[Stage, ...] = (
-    ("train", stages.WEIGHTS, stages.train),
+    ("train", training.WEIGHTS, training.train),
     ("export", stages.NETWORK, stages.export),
 )
 FOREIGN: tuple[Stage, ...] = (("import", stages.NETWORK, stages.import_network),)

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from certify import stages
 from certify.run import Run
 from certify.run_dir import RunDir
+from certify.training import history_of
 from models.certificate_format import DOMAIN, FORMAT, NORM, SEMANTICS, model_metadata
 from models.errors import JobError
 from reports.page import render_page
@@ -118,7 +119,7 @@ def results_of(run_dir: RunDir) -> Results:
             picture["row"]: np.array(picture["pixels"], dtype=np.float32).reshape(picture["shape"])
             for picture in pictures
         },
-        history=run_dir.read_json(stages.METRICS) if run_dir.has(stages.METRICS) else [],
+        history=history_of(run_dir),
         environment=run_dir.read_json("environment.json"),
         certificate=run_dir.read_json(certificate) if run_dir.has(certificate) else {},
     )

@@ -11,15 +11,13 @@ import pyarrow as pa
 
 from certify.run import Run
 from certify.run_dir import RunDir
+from certify.training import WEIGHTS, lesson_of
 from models.errors import CertifyError
 from models.proof.soundness import Violation, violations
-from models.spec import OnnxSpec
 from workers import attacking, certification, foreign, training
 from workers.attack_tasks import Shard
 from workers.tasks import device
 
-WEIGHTS = "train/weights.safetensors"
-METRICS = "train/metrics.json"
 NETWORK = "network.onnx"
 IMPORT = "import.json"
 BOUNDS = "bounds.json"
@@ -27,30 +25,6 @@ CERTIFICATES = "certificates.parquet"
 ATTACKED = "attacks.parquet"
 RADIUS_ATTACKED = "radius_attacks.parquet"
 SOUNDNESS = "soundness.json"
-
-
-def train(run: Run) -> None:
-    """Weights, an epoch at a time; goes on from the last one that was written down."""
-    epochs = run.job.train.epochs
-    done = [epoch for epoch in range(epochs) if run.dir.has(_checkpoint(epoch))]
-    state = run.dir.read(_checkpoint(done[-1])) if done else None
-    history = run.dir.read_json(METRICS)[: done[-1] + 1] if done else []
-    with run.follow("train", total=epochs, unit="epochs") as progress:
-        progress.advance(len(history))
-        told = lesson_of(run)
-        for trained, metrics in training.train_epochs(
-            told, run.dataset, state=state, epoch=len(history)
-        ):
-            state = trained
-            history.append(metrics)
-            run.dir.write_json(METRICS, history)
-            run.dir.write(_checkpoint(len(history) - 1), state)
-            run.dir.delete(_checkpoint(len(history) - 2))
-            progress.advance(note=f"loss {metrics['loss']:.3f}")
-    if state is None:
-        raise CertifyError("training ended without an epoch")
-    run.dir.write(WEIGHTS, state)
-    run.dir.delete(_checkpoint(epochs - 1))
 
 
 def export(run: Run) -> None:
@@ -156,20 +130,6 @@ def all_attacks(run_dir: RunDir) -> pa.Table:
     return pa.concat_tables([run_dir.read_table(RADIUS_ATTACKED), run_dir.read_table(ATTACKED)])
 
 
-def lesson_of(run: Run) -> training.Lesson:
-    """The training that a job asks for."""
-    if isinstance(run.job.model, OnnxSpec):
-        raise CertifyError("a foreign model is not trained")
-    return training.lesson(
-        run.dataset,
-        model=run.job.model,
-        train=run.job.train,
-        seed=run.job.seed,
-        eps=run.job.eps,
-        resources=run.job.resources,
-    )
-
-
 def _counterexample(run: Run, violation: Violation, attacks: pa.Table) -> bytes:
     """The two images and what was claimed of the first, as an npz file."""
     original = run.dataset.test.take(slice(violation.row, violation.row + 1)).inputs()[0]
@@ -185,10 +145,6 @@ def _counterexample(run: Run, violation: Violation, attacks: pa.Table) -> bytes:
         distance=violation.distance,
     )
     return buffer.getvalue()
-
-
-def _checkpoint(epoch: int) -> str:
-    return f"train/epoch-{epoch:05d}.safetensors"
 
 
 def _shard(shard: Shard) -> str:

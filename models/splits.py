@@ -1,9 +1,12 @@
 """Examples in order: what training, certificates and attacks are told about the data."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+
+from models.errors import JobError
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,30 @@ class Dataset:
         """Channels, height, width."""
         channels, height, width = self.test.images.shape[1:]
         return channels, height, width
+
+
+def refuse_unreachable(dataset: Dataset, eps: Iterable[float]) -> None:
+    """Refuse a budget at which images of two classes cannot both be certified.
+
+    No two images are further apart than the corner-to-corner distance d of the box that holds
+    them all.  Were two of different classes certified beyond d / 2, the point in their middle
+    would lie in both balls and have both classes.
+
+    Raises:
+        JobError: With the budget and the largest that is accepted.
+    """
+    parts = [part.images for part in (dataset.train, dataset.validation, dataset.test)]
+    largest = np.max([images.max(axis=0) for images in parts], axis=0)
+    least = np.min([images.min(axis=0) for images in parts], axis=0)
+    ranges = unit_pixels(largest) - unit_pixels(least)
+    half = float(np.linalg.norm(ranges.astype(np.float64))) / 2
+    for budget in eps:
+        if budget >= half:
+            raise JobError(
+                f"ε = {budget:g} is beyond any radius: images of this data differ by at most "
+                f"{2 * half:.4g}, and two of different classes cannot both be certified beyond "
+                f"half of that; accepted is less than {half:.4g}"
+            )
 
 
 def unit_pixels(images: np.ndarray) -> np.ndarray:

@@ -1,10 +1,11 @@
 """What a job may say of its training: frozen, closed to unknown keys, free of torch."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     model_validator,
@@ -12,6 +13,50 @@ from pydantic import (
 
 from models.loss_spec import CertifiedRadiusLossSpec, LossSpec, loss_dials
 from models.spec import Eps, Spec, parse_eps
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class AugmentSpec(Spec):
+    """How training images are varied; everything is off unless it is asked for."""
+
+    shift: NonNegativeInt = 0
+    """Most pixels that an image is moved up, down, left or right; black comes in."""
+    flip: bool = False
+    """Whether half of the images are mirrored left to right."""
+    cutout: NonNegativeInt = 0
+    """Side of a black square, in pixels, put anywhere; it may reach over the edge."""
+    operations: NonNegativeInt = 0
+    """Random changes to an image (RandAugment): moves, turns, shears, zooms, light, contrast."""
+    magnitude: Fraction = 0.3
+    """Strength of those, from none to the strongest."""
+    probability: Fraction = 0.5
+    """Share of the images that get them."""
+
+    @property
+    def on(self) -> bool:
+        """Whether any image is varied."""
+        changed = self.operations and self.magnitude and self.probability
+        return bool(self.shift or self.flip or self.cutout or changed)
+
+
+class AverageSpec(Spec):
+    """An average of the weights over the last steps, which ships in their place."""
+
+    start: float = Field(default=0.75, ge=0, lt=1)
+    """Share of the steps that are over when averaging begins."""
+    decay: float = Field(default=1.0, gt=0, le=1)
+    """Share of the average that outlives a step; 1 is the plain mean of all steps."""
+
+
+class BestSpec(Spec):
+    """Ship the epoch that is best on the validation part, and stop when none is better."""
+
+    eps: Eps
+    """Budget at which the certified accuracy decides, one of `certify.eps`; `train.for_eps` if left
+    out."""
+    patience: PositiveInt | None = None
+    """Epochs without a better one after which training stops; never if left out."""
 
 
 class TrainSpec(Spec):
@@ -21,16 +66,28 @@ class TrainSpec(Spec):
     """Passes over the training part."""
     batch_size: PositiveInt = 256
     """Examples in a step."""
+    accumulate: PositiveInt = 1
+    """Parts that a step's examples are computed in, one after another, to save memory."""
     for_eps: Eps | None = None
     """Budget to be certified; sets those keys of `loss` that are left out."""
     loss: LossSpec = CertifiedRadiusLossSpec()
     """What is minimised."""
     learning_rate: PositiveFloat = 4e-3
     """Peak step of the orthogonal weights; head and biases take three quarters of it."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """How the learning rate goes on from its peak: to 0 in a line or a half wave, or not at all."""
     warm_up: NonNegativeFloat = Field(default=0.05, lt=1)
     """Share of the steps over which the learning rate rises from 0."""
     project_every: PositiveInt = 4
     """Most steps between two projections of the matrices; fewer while they drift far."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the forward pass; weights and projections stay float32, and bfloat16 needs a GPU."""
+    augment: AugmentSpec = AugmentSpec()
+    """How training images are varied."""
+    average: AverageSpec | None = None
+    """Whether an average of the weights ships."""
+    best: BestSpec | None = None
+    """Whether the best epoch ships rather than the last."""
 
     @model_validator(mode="before")
     @classmethod
@@ -47,4 +104,15 @@ class TrainSpec(Spec):
             return filled  # none is wished, or the key's own validator says what is wrong
         if isinstance(filled["loss"], dict):
             filled["loss"] = loss_dials(str(filled["loss"]["name"]), eps) | filled["loss"]
+        if isinstance(filled.get("best"), dict):
+            filled["best"] = {"eps": eps} | filled["best"]
         return filled
+
+    @model_validator(mode="after")
+    def _parts_are_not_empty(self) -> "TrainSpec":
+        if self.accumulate > self.batch_size:
+            raise ValueError(
+                f"accumulate = {self.accumulate} leaves parts of a batch empty; accepted is at "
+                f"most batch_size, {self.batch_size}"
+            )
+        return self

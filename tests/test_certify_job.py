@@ -96,6 +96,21 @@ FAULTS = {
         ["train.loss.alpha: found -1.0", "greater than or equal to 0"],
     ),
     "a wished epsilon below 0": ("[train]\nfor_eps = -1", ["train.for_eps: found -1", "positive"]),
+    "more parts than examples": (
+        "[train]\nbatch_size = 4\naccumulate = 8",
+        ["train: accumulate = 8", "at most batch_size, 4"],
+    ),
+    "the best at no epsilon": ("[train.best]\npatience = 3", ["train.best.eps: required"]),
+    "the best at an epsilon that is not certified": (
+        "[train.best]\neps = 0.3",
+        ["train.best.eps: found 0.3; accepted is one of certify.eps, 0.141176, 0.25, 0.5, 1"],
+    ),
+    "bfloat16 without a GPU": (
+        '[train]\nprecision = "bfloat16"',
+        ["train.precision: found 'bfloat16' without a GPU; accepted is 'float32'"],
+    ),
+    "unknown schedule": ('[train]\nschedule = "step"', ["train.schedule: found 'step'", "cosine"]),
+    "average after the end": ("[train.average]\nstart = 1.0", ["train.average.start: found 1.0"]),
     "learning rate": ("[train]\nlearning_rate = -1.0", ["train.learning_rate: found -1.0"]),
     "no workers": ("[resources]\nworkers = 0", ["resources.workers: found 0"]),
 }
@@ -127,8 +142,9 @@ def test_a_wished_epsilon_sets_the_dials_that_are_left_out(job_file):
 
 
 def test_a_resolved_job_is_the_same_job_again(job_file):
-    keys = 'for_eps = "36/255"\nloss = {temperature = 0.1}'
+    keys = 'for_eps = "36/255"\nloss = {temperature = 0.1}\naverage = {}\nbest = {patience = 2}'
     job = load_job(job_file(f'name = "x"\n[train]\n{keys}'))
+    assert job.train.best.eps == 36 / 255
     assert JobSpec.model_validate_json(job.to_json()) == job
 
 

@@ -6,12 +6,15 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from models.errors import CertifyError
-from models.loss_spec import CertifiedRadiusLossSpec, CrossEntropyLossSpec
+from models.loss_spec import LOSSES, CertifiedRadiusLossSpec, CrossEntropyLossSpec
+from models.networks.averaging import newest_share
 from models.networks.orthogonal import drift
-from models.networks.training import finished_network, start_training, train_epoch, validate
+from models.networks.schedules import rate_factor
+from models.networks.training import finished_network, start_training, train_epoch
+from models.networks.validation import validate
 from models.spec import LinearSpec, MlpSpec
 from models.splits import Split
-from models.train_spec import TrainSpec
+from models.train_spec import AugmentSpec, AverageSpec, TrainSpec
 
 SHAPE = (1, 8, 8)
 MODEL = MlpSpec(widths=(32, 24))
@@ -255,3 +258,114 @@ def test_the_estimate_agrees_with_the_slow_formula_and_any_batch_size(digits):
     assert found["clean_accuracy"] == pytest.approx(np.mean(np.array(radii) > 0))
     for e, share in zip(eps, found["estimated_certified_accuracy"], strict=True):
         assert share == pytest.approx(np.mean(np.array(radii) > e))
+
+
+EVERY_OPTION = TrainSpec(
+    epochs=4,
+    batch_size=64,
+    accumulate=3,
+    schedule="cosine",
+    augment=AugmentSpec(shift=1, flip=True, cutout=2, operations=2),
+    average=AverageSpec(start=0.4, decay=0.98),
+)
+
+
+def test_a_run_with_every_option_that_is_cut_off_ends_with_the_same_bits(digits):
+    part, _ = digits
+    whole, history = trained(part, train=EVERY_OPTION)
+    state = start_training(MODEL, EVERY_OPTION, part, classes=10, seed=0)
+    for epoch in range(4):
+        kept = bytes(bytearray(state))
+        state, metrics = train_epoch(
+            kept, MODEL, EVERY_OPTION, part, classes=10, seed=0, epoch=epoch, device="cpu"
+        )
+        assert metrics == history[epoch]
+    assert state == whole
+    assert any(name.startswith("average.") for name in load(state))
+
+
+def test_parts_of_a_batch_give_the_whole_batchs_gradient(digits):
+    part, _ = digits
+    some = part.take(slice(0, 64))
+    train = TrainSpec(epochs=1, batch_size=64)
+    whole, metrics = trained(some, train=train)
+    parts, other = trained(some, train=train.model_copy(update={"accumulate": 5}))
+    for name, value in load(whole).items():
+        torch.testing.assert_close(load(parts)[name], value, atol=2e-4, rtol=0)
+    assert other[0]["loss"] == pytest.approx(metrics[0]["loss"], rel=1e-5)
+
+
+def test_the_mean_of_the_last_steps_is_what_ships(digits):
+    part, _ = digits
+    some = part.take(slice(0, 128))
+    train = TrainSpec(epochs=4, batch_size=128, average=AverageSpec(start=0.5))
+    # one step an epoch, and averaging begins with the third
+    states = [load(trained(some, train=train, epochs=epochs)[0]) for epochs in (1, 2, 3, 4)]
+    assert not any(name.startswith("average.") for name in states[1])
+    for name, found in states[3].items():
+        if name.startswith("average."):
+            key = name.replace("average.", "network.")
+            torch.testing.assert_close(found, (states[2][key] + states[3][key]) / 2)
+    state, _ = trained(some, train=train)
+    network = finished_network(state, MODEL, input_shape=SHAPE, classes=10)
+    assert torch.equal(network[-1].weight, states[3]["average.head.weight"])
+    for layer in network[1:-1]:
+        if isinstance(layer, nn.Linear):
+            assert drift(layer.weight.detach().double()) < 1e-6
+
+
+def test_averages_count_the_newest_by_their_number_and_by_their_decay():
+    plain = AverageSpec(start=0.5)
+    shares = [newest_share(step, total=10, spec=plain) for step in range(10)]
+    assert shares == [0, 0, 0, 0, 0, 1, 1 / 2, 1 / 3, 1 / 4, 1 / 5]
+    fading = AverageSpec(start=0.0, decay=0.75)
+    shares = [newest_share(step, total=10, spec=fading) for step in range(5)]
+    assert shares == [1, 1 / 2, 1 / 3, 1 / 4, 1 / 4]
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+@pytest.mark.parametrize("warm_up", [0.0, 0.1, 0.99])
+@pytest.mark.parametrize("total", [1, 7, 100])
+def test_a_schedule_rises_to_its_peak_and_never_stands_still_at_0(schedule, warm_up, total):
+    told = {"total": total, "warm_up": warm_up, "schedule": schedule}
+    factors = [rate_factor(step, **told) for step in range(total)]
+    peak = factors.index(max(factors))
+    assert max(factors) == 1
+    assert all(0 < factor <= 1 for factor in factors)
+    assert factors[: peak + 1] == sorted(factors[: peak + 1])
+    assert factors[peak:] == sorted(factors[peak:], reverse=True)
+
+
+def test_the_half_wave_is_at_the_half_in_its_middle():
+    assert rate_factor(50, total=100, warm_up=0.0, schedule="cosine") == pytest.approx(0.5)
+    assert rate_factor(99, total=100, warm_up=0.0, schedule="cosine") < 3e-4
+
+
+def test_bfloat16_is_for_the_forward_pass_alone(digits):
+    part, _ = digits
+    train = TRAIN.model_copy(update={"precision": "bfloat16"})
+    state, history = trained(part, train=train)
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert {value.dtype for name, value in load(state).items() if name != "progress"} == {
+        torch.float32
+    }
+    assert state != trained(part)[0]
+
+
+def test_a_head_that_is_lost_in_the_last_step_is_named(digits):
+    part, _ = digits
+    train = TrainSpec(epochs=1, batch_size=2000, learning_rate=1e39, warm_up=0.0)
+    with pytest.raises(CertifyError, match=r"epoch 0, step 0: head.* not finite; lower"):
+        trained(part, LINEAR, train)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_trains(digits, name):
+    part, held_out = digits
+    train = TrainSpec(epochs=4, batch_size=64, for_eps=0.25, loss={"name": name})
+    state, history = trained(part, train=train)
+    assert history[-1]["loss"] < history[0]["loss"]
+    network = finished_network(state, MODEL, input_shape=SHAPE, classes=10)
+    found = validate(network, held_out, eps=(0.25,))
+    assert found["clean_accuracy"] > (0.5 if name == "kr" else 0.75)
+    assert found["estimated_certified_accuracy"][0] > (0.2 if name == "kr" else 0.5)

@@ -4,15 +4,20 @@ The state goes out and comes back as bytes, so an epoch that a dying worker took
 run again, and a run that was stopped goes on from the last state that was written down.
 """
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from models.errors import CertifyError
 from models.spec import ResourcesSpec, TrainedSpec
-from models.splits import Dataset, Split
+from models.splits import Dataset, Split, refuse_unreachable
 from models.train_spec import TrainSpec
 from workers.cluster import all_cpus
 from workers.tasks import device, remote, result, share, threads
+
+Metrics = dict[str, Any]
+"""Numbers of one epoch by name."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,13 @@ def lesson(
     eps: tuple[float, ...],
     resources: ResourcesSpec,
 ) -> Lesson:
-    """The training that a job asks for."""
+    """The training that a job asks for.
+
+    Raises:
+        JobError: If a budget is beyond what images of this data can be certified for.
+    """
+    wished = () if train.for_eps is None else (train.for_eps,)
+    refuse_unreachable(dataset, (*eps, *wished))
     return Lesson(
         model=model,
         train=train,
@@ -52,21 +63,50 @@ def lesson(
 
 
 def train_epochs(
-    told: Lesson, dataset: Dataset, *, state: bytes | None, epoch: int
-) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    told: Lesson, dataset: Dataset, *, state: bytes | None, past: list[Metrics]
+) -> Iterator[tuple[bytes, Metrics]]:
     """Train from a state to the end; a state and its metrics to an epoch.
 
     Args:
         told: the training.
         dataset: its training and validation parts are used.
         state: what the last epoch gave, or None before the first.
-        epoch: the first one to run, from 0.
+        past: metrics of the epochs that are over.
     """
     run = remote(_train_epoch, cpus=told.threads, gpus=told.device != "cpu")
     train, validation = share(dataset.train), share(dataset.validation)
-    for place in range(epoch, told.train.epochs):
-        state, metrics = result(run.remote(told, train, validation, state, place))
+    history = list(past)
+    while not is_over(told, history):
+        state, metrics = result(run.remote(told, train, validation, state, len(history)))
+        history.append(metrics)
         yield state, metrics
+
+
+def best_epoch(told: Lesson, history: list[Metrics]) -> int:
+    """The epoch that ships: the last, or the first that no other beats at the ε of `best`.
+
+    Accuracies are those after projection on the validation part.
+
+    Raises:
+        CertifyError: If there is no epoch.
+    """
+    if not history:
+        raise CertifyError("training ended without an epoch; accepted are 1 or more")
+    if told.train.best is None:
+        return len(history) - 1
+    place = told.eps.index(told.train.best.eps)
+    certified = [metrics["estimated_certified_accuracy"][place] for metrics in history]
+    return certified.index(max(certified))
+
+
+def is_over(told: Lesson, history: list[Metrics]) -> bool:
+    """Whether all epochs are done, or the best one lies longer back than the job's patience."""
+    if len(history) in (0, told.train.epochs):
+        return bool(history)
+    best = told.train.best
+    if best is None or best.patience is None:
+        return False
+    return len(history) - 1 - best_epoch(told, history) >= best.patience
 
 
 def export(told: Lesson, state: bytes, test: Split) -> tuple[bytes, float]:
@@ -85,11 +125,8 @@ def rehearse(told: Lesson, dataset: Dataset) -> None:
     Raises:
         CertifyError: If the model cannot be built for this data.
     """
-    from models.networks.training import (
-        finished_network,
-        start_training,
-        validate,
-    )
+    from models.networks.training import finished_network, start_training
+    from models.networks.validation import validate
 
     few = dataset.train.take(slice(0, 256))
     state = start_training(told.model, told.train, few, classes=told.classes, seed=told.seed)
@@ -101,18 +138,15 @@ def rehearse(told: Lesson, dataset: Dataset) -> None:
 
 def _train_epoch(
     told: Lesson, train: Split, validation: Split, state: bytes | None, epoch: int
-) -> tuple[bytes, dict[str, Any]]:
+) -> tuple[bytes, Metrics]:
     """One epoch and a look at the validation part, after an exact projection."""
-    from models.networks.training import (
-        finished_network,
-        start_training,
-        train_epoch,
-        validate,
-    )
+    from models.networks.training import finished_network, start_training, train_epoch
+    from models.networks.validation import validate
 
     threads(told.threads)
     if state is None:
         state = start_training(told.model, told.train, train, classes=told.classes, seed=told.seed)
+    begun = time.perf_counter()
     state, metrics = train_epoch(
         state,
         told.model,
@@ -123,11 +157,13 @@ def _train_epoch(
         epoch=epoch,
         device=told.device,
     )
+    seconds = time.perf_counter() - begun
     network = finished_network(
         state, told.model, input_shape=told.input_shape, classes=told.classes
     )
     seen = validate(network, validation, eps=told.eps, device=told.device)
-    return state, metrics | seen
+    speed = {"seconds": seconds, "examples_per_second": len(train) / seconds}
+    return state, metrics | seen | speed
 
 
 def _export(told: Lesson, state: bytes, test: Split) -> tuple[bytes, float]:

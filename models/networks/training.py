@@ -6,26 +6,31 @@ anywhere, twice, or again after a crash.  Nothing here is a certificate: bounds 
 that ships.
 """
 
-import copy
 import math
 
 import numpy as np
 import torch
-from torch import nn
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 from models.errors import CertifyError
 from models.networks.architectures import Classifier, folded, initial_classifier
+from models.networks.augmentation import augmented
+from models.networks.averaging import moved, newest_share
 from models.networks.losses.choice import loss_of
-from models.networks.losses.radii import pair_radii
-from models.networks.orthogonal import next_interval, pulled_back, refuse_infinite
+from models.networks.orthogonal import ADVICE, next_interval, pulled_back, refuse_infinite
+from models.networks.schedules import rate_factor
 from models.networks.training_state import (
     Progress,
     pack,
     read_state,
+    unpack_average,
     unpack_moments,
     unpack_network,
     unpack_progress,
+    with_average,
 )
+from models.networks.validation import refuse_empty
 from models.spec import LinearSpec, MlpSpec
 from models.splits import Split
 from models.train_spec import TrainSpec
@@ -43,11 +48,11 @@ def start_training(
     Raises:
         CertifyError: If the split is empty.
     """
-    _refuse_empty(split)
-    generator = torch.Generator().manual_seed(_derived_seed(seed))
+    refuse_empty(split)
+    generator = _generator(seed)
     network = initial_classifier(model, split, classes=classes, generator=generator)
     progress = Progress(epochs=0, steps=0, project_every=1)
-    return pack(network, _optimizer(network, train), progress)
+    return pack(network, _optimizer(network, train), progress, average={})
 
 
 def train_epoch(
@@ -85,36 +90,45 @@ def train_epoch(
     progress = unpack_progress(tensors)
     if progress.epochs != epoch:
         raise CertifyError(f"the state has {progress.epochs} epochs behind it, not {epoch}")
-    _refuse_empty(split)
+    refuse_empty(split)
     pixels = math.prod(split.images.shape[1:])
     network = unpack_network(tensors, model, pixels=pixels, classes=classes).to(device)
     optimizer = _optimizer(network, train)
     unpack_moments(tensors, network, optimizer, steps=progress.steps)
+    average = unpack_average(tensors, device=device)
     batch_size = min(train.batch_size, len(split))
     steps = len(split) // batch_size
+    total = train.epochs * steps
     order = np.random.default_rng([seed, epoch]).permutation(len(split))
     total_loss, worst_drift, factor = torch.zeros((), device=device), 0.0, 0.0
     for step in range(steps):
         batch = split.take(order[step * batch_size : (step + 1) * batch_size])
         images = torch.tensor(batch.inputs()).to(device)
+        if train.augment.on:
+            images = augmented(images, train.augment, generator=_generator(seed, epoch, step))
         labels = torch.tensor(batch.labels).to(device)
-        factor = _schedule(progress.steps, total=train.epochs * steps, warm_up=train.warm_up)
+        factor = rate_factor(
+            progress.steps, total=total, warm_up=train.warm_up, schedule=train.schedule
+        )
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * factor
-        loss = loss_of(train.loss, network(images), labels, head=network.head.weight)
         optimizer.zero_grad()
-        torch.autograd.backward(loss)
+        loss = _descend(network, images, labels, train=train)
         optimizer.step()
-        total_loss += loss.detach()
+        total_loss += loss
         progress.steps += 1
         if progress.steps % progress.project_every == 0 or step == steps - 1:
             place = f"epoch {epoch}, step {step}"
-            refuse_infinite(float(loss.detach()), place=place)
+            refuse_infinite(float(loss), place=place)
             drifted = _project(network, place=place)
             worst_drift = max(worst_drift, drifted)
             progress.project_every = next_interval(
                 progress.project_every, drift=drifted, longest=train.project_every
             )
+        if train.average is not None:
+            share = newest_share(progress.steps - 1, total=total, spec=train.average)
+            average = moved(average, dict(network.named_parameters()), share=share)
+    _refuse_broken(network, place=f"epoch {epoch}, step {steps - 1}")
     progress.epochs += 1
     metrics = {
         "epoch": epoch,
@@ -123,7 +137,7 @@ def train_epoch(
         "drift": worst_drift,
         "steps": steps,
     }
-    return pack(network, optimizer, progress), metrics
+    return pack(network, optimizer, progress, average=average), metrics
 
 
 def finished_network(
@@ -135,58 +149,14 @@ def finished_network(
 ) -> nn.Sequential:
     """The network that ships: exactly orthogonal, folded, on the processor, in eval mode.
 
+    It has the average of the weights where the state holds one.
+
     Raises:
         CertifyError: If the state does not fit the model, the input shape or the classes.
     """
     pixels = math.prod(input_shape)
-    return folded(unpack_network(read_state(state), model, pixels=pixels, classes=classes))
-
-
-@torch.inference_mode()
-def validate(
-    network: nn.Sequential,
-    split: Split,
-    *,
-    eps: tuple[float, ...],
-    device: str = "cpu",
-    batch_size: int = 1000,
-) -> dict[str, float | list[float]]:
-    """Clean accuracy, and an *estimate* of the certified ones, to watch training by.
-
-    Not a certificate: the radius is float32 arithmetic under a body taken to have norm 1.
-
-    Args:
-        network: what `finished_network` gave.
-        split: examples that were not trained on.
-        eps: perturbation budgets, in input units.
-        device: where to compute.
-        batch_size: examples at a time.
-
-    Returns:
-        `clean_accuracy`, and `estimated_certified_accuracy` in the order of `eps`; fractions.
-
-    Raises:
-        CertifyError: If the split is empty.
-    """
-    _refuse_empty(split)
-    network = copy.deepcopy(network).to(device)
-    head = network[-1]
-    if not isinstance(head, nn.Linear):
-        raise CertifyError(f"expected a network that ends in Linear, found {type(head).__name__}")
-    radii = []
-    for start in range(0, len(split), batch_size):
-        batch = split.take(slice(start, start + batch_size))
-        labels = torch.tensor(batch.labels).to(device)
-        logits = network(torch.tensor(batch.inputs()).to(device))
-        by_rival = pair_radii(logits, labels, head=head.weight).scatter_(
-            1, labels[:, None], math.inf
-        )
-        radii.append(by_rival.amin(dim=1).cpu())
-    radius = torch.cat(radii)
-    return {
-        "clean_accuracy": float((radius > 0).double().mean()),
-        "estimated_certified_accuracy": [float((radius > e).double().mean()) for e in eps],
-    }
+    tensors = with_average(read_state(state))
+    return folded(unpack_network(tensors, model, pixels=pixels, classes=classes))
 
 
 @torch.no_grad()
@@ -211,15 +181,42 @@ def _optimizer(network: Classifier, train: TrainSpec) -> torch.optim.Adam:
     return torch.optim.Adam(groups, lr=rate, betas=BETAS, fused=True)
 
 
-def _schedule(step: int, *, total: int, warm_up: float) -> float:
-    """Share of the peak rate at a step from 0: up in a line, then down in a line to 0."""
-    rising = round(warm_up * total)
-    return (step + 1) / rising if step < rising else (total - step) / (total - rising)
+def _descend(
+    network: Classifier,
+    images: Float[Tensor, "batch channels height width"],
+    labels: Int[Tensor, " batch"],
+    *,
+    train: TrainSpec,
+) -> Float[Tensor, ""]:
+    """Leave the gradient of a batch's mean loss, computed part after part; the loss.
+
+    The parts' means are weighted by their sizes, so a loss that is a mean over examples has the
+    same gradient in any number of parts; KR and HKR take their classes' means within a part.
+    """
+    total = torch.zeros((), device=images.device)
+    parts = zip(images.chunk(train.accumulate), labels.chunk(train.accumulate), strict=True)
+    for some, theirs in parts:
+        with torch.autocast(
+            images.device.type, torch.bfloat16, enabled=train.precision == "bfloat16"
+        ):
+            logits = network(some)
+        loss = loss_of(train.loss, logits.float(), theirs, head=network.head.weight)
+        weighted = loss * (len(theirs) / len(labels))
+        torch.autograd.backward(weighted)
+        total += weighted.detach()
+    return total
 
 
-def _refuse_empty(split: Split) -> None:
-    if len(split) == 0:
-        raise CertifyError("the split has no example; at least 1 is needed")
+def _refuse_broken(network: Classifier, *, place: str) -> None:
+    """Refuse to hand on weights that the next epoch could only fail with."""
+    for name, weight in network.named_parameters():
+        if not bool(weight.isfinite().all()):
+            raise CertifyError(f"{place}: {name} has entries that are not finite; {ADVICE}")
+
+
+def _generator(*parts: int) -> torch.Generator:
+    """Random numbers that depend on every part."""
+    return torch.Generator().manual_seed(_derived_seed(*parts))
 
 
 def _derived_seed(*parts: int) -> int:

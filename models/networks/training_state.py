@@ -1,9 +1,10 @@
-"""Training between two epochs as bytes: weights, moments and counters, and nothing else.
+"""Training between two epochs as bytes: weights, their average, moments, counters, nothing else.
 
 All that the next epoch depends on is in them, so a run that is cut off and goes on from its last
 bytes ends with the same bits as one that was not.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import safetensors.torch
@@ -15,6 +16,7 @@ from models.networks.architectures import Classifier, blank_classifier
 from models.spec import LinearSpec, MlpSpec
 
 WEIGHTS = "network."
+AVERAGE = "average."
 MEANS = "adam.mean."
 SQUARES = "adam.square."
 PROGRESS = "progress"
@@ -35,9 +37,16 @@ class Progress:
     project_every: int
 
 
-def pack(network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> bytes:
+def pack(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    *,
+    average: Mapping[str, Tensor],
+) -> bytes:
     """Safetensors bytes of a run, equal where the run is equal to the bit."""
     tensors = {WEIGHTS + name: value for name, value in network.state_dict().items()}
+    tensors |= {AVERAGE + name: value for name, value in average.items()}
     for name, parameter in network.named_parameters():
         moments = optimizer.state[parameter]
         tensors[MEANS + name] = moments.get("exp_avg", torch.zeros_like(parameter))
@@ -83,6 +92,21 @@ def unpack_moments(
             "exp_avg": tensors[MEANS + name].to(parameter.device, copy=True),
             "exp_avg_sq": tensors[SQUARES + name].to(parameter.device, copy=True),
         }
+
+
+def unpack_average(tensors: Mapping[str, Tensor], *, device: str) -> dict[str, Tensor]:
+    """The average of a run's weights; empty where none has begun."""
+    return {
+        name.removeprefix(AVERAGE): value.to(device, copy=True)
+        for name, value in tensors.items()
+        if name.startswith(AVERAGE)
+    }
+
+
+def with_average(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same run with the average of its weights, where it has one, in their place."""
+    average = unpack_average(tensors, device="cpu")
+    return {**tensors, **{WEIGHTS + name: value for name, value in average.items()}}
 
 
 def unpack_progress(tensors: dict[str, Tensor]) -> Progress:

@@ -1,0 +1,90 @@
+"""The training stage of a run: an epoch at a time, resumed from the last one written down.
+
+Beside the last state the best one is kept, where the job wants the best; all others are deleted.
+`metrics.jsonl` and the files for TensorBoard grow by one line and one file an epoch.
+"""
+
+import json
+import time
+from typing import Any
+
+from certify.run import Run
+from certify.run_dir import RunDir
+from models.errors import CertifyError
+from models.spec import OnnxSpec
+from reports.tensorboard import event_file
+from workers import training
+
+WEIGHTS = "train/weights.safetensors"
+METRICS = "train/metrics.jsonl"
+
+
+def train(run: Run) -> None:
+    """The weights that ship: those of the last epoch, or of the best where the job says so."""
+    told = lesson_of(run)
+    done = [epoch for epoch in range(told.train.epochs) if run.dir.has(_checkpoint(epoch))]
+    history = history_of(run.dir)[: done[-1] + 1] if done else []
+    state = run.dir.read(_checkpoint(done[-1])) if done else None
+    with run.follow("train", total=told.train.epochs, unit="epochs") as progress:
+        progress.advance(len(history))
+        epochs = training.train_epochs(told, run.dataset, state=state, past=history)
+        for trained, metrics in epochs:
+            history = [*history, metrics]
+            _keep(run.dir, trained, history, best=training.best_epoch(told, history))
+            progress.advance(note=_in_a_few_words(metrics))
+    shipped = training.best_epoch(told, history)
+    run.dir.record("trained", epochs=len(history), shipped_epoch=shipped)
+    run.dir.write(WEIGHTS, run.dir.read(_checkpoint(shipped)))
+    _delete_all_but(run.dir, kept=set())
+
+
+def history_of(run_dir: RunDir) -> list[dict[str, Any]]:
+    """Metrics of every epoch that was written down; none where nothing was trained."""
+    if not run_dir.has(METRICS):
+        return []
+    return [json.loads(line) for line in run_dir.read(METRICS).decode().splitlines()]
+
+
+def lesson_of(run: Run) -> training.Lesson:
+    """The training that a job asks for."""
+    if isinstance(run.job.model, OnnxSpec):
+        raise CertifyError("a foreign model is not trained")
+    return training.lesson(
+        run.dataset,
+        model=run.job.model,
+        train=run.job.train,
+        seed=run.job.seed,
+        eps=run.job.eps,
+        resources=run.job.resources,
+    )
+
+
+def _keep(run_dir: RunDir, state: bytes, history: list[dict[str, Any]], *, best: int) -> None:
+    """Write down an epoch; its state comes last, so that what it speaks of is there."""
+    last = len(history) - 1
+    lines = [json.dumps(metrics, allow_nan=False) + "\n" for metrics in history]
+    run_dir.write(METRICS, "".join(lines))
+    run_dir.write(_events(last), event_file(history[-1], step=last, seconds=time.time()))
+    run_dir.write(_checkpoint(last), state)
+    _delete_all_but(run_dir, kept={last, best})
+
+
+def _delete_all_but(run_dir: RunDir, *, kept: set[int]) -> None:
+    """Delete the states that nothing needs any more."""
+    names = {_checkpoint(epoch) for epoch in kept}
+    for path in sorted(run_dir.at("train").glob("epoch-*.safetensors")):
+        name = f"train/{path.name}"
+        if name not in names:
+            run_dir.delete(name)
+
+
+def _in_a_few_words(metrics: dict[str, Any]) -> str:
+    return f"loss {metrics['loss']:.3f}, clean {metrics['clean_accuracy']:.1%} of validation"
+
+
+def _checkpoint(epoch: int) -> str:
+    return f"train/epoch-{epoch:05d}.safetensors"
+
+
+def _events(epoch: int) -> str:
+    return f"train/tensorboard/events.out.tfevents.{epoch:05d}"
