@@ -4,7 +4,7 @@ import importlib
 import os
 import sys
 
-NAMES = ("bounds", "certification", "attacks")
+NAMES = ("bounds", "certification", "attacks", "augmentation")
 
 
 def main() -> None:
