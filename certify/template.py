@@ -28,8 +28,15 @@ widths = [256, 256, 256]            # orthogonal layers
 [train]
 epochs = 12
 batch_size = 256
-# Larger margins and temperatures trade clean accuracy for radius.
+# Larger margins and temperatures trade clean accuracy for radius; for_eps = 0.5 sets both.
+# Other losses: emma, cross-entropy, offset-cross-entropy, logit-annealing, hinge, kr, hkr,
+# soft-hkr, lse-hkr.
 loss = {{ name = "certified-radius", margin = 0.75, temperature = 0.25 }}
+schedule = "linear"                 # or "cosine", "constant": the learning rate after its rise
+# Off unless asked for:
+# augment = {{ shift = 2, flip = true, cutout = 8, operations = 2 }}   # vary the training images
+# average = {{ start = 0.75 }}        # ship the mean weights of the last quarter of the steps
+# best = {{ eps = 0.5, patience = 5 }}  # ship the epoch that is best on the validation part
 
 [certify]
 eps = ["36/255", 0.25, 0.5, 1.0]    # L2 budgets; a pixel runs from 0 to 1
