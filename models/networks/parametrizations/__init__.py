@@ -1,0 +1,1 @@
+"""Free tensors made into orthogonal or 1-Lipschitz weights, differentiably."""
