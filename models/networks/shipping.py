@@ -1,0 +1,44 @@
+"""What ships: a network's layers as torch's own, with plain float32 weights.
+
+A held weight is at its exact end, a parametrized one is what its function gives in float64, and a
+layer that has a form of its own to ship is in that form.
+"""
+
+import copy
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from models.networks.holding import manifolds
+
+
+@runtime_checkable
+class Ships(Protocol):
+    """A layer that ships in another form than it trains in."""
+
+    def shipped(self) -> nn.Module:
+        """The same function in torch's own layers, weights rounded to float32 once."""
+
+
+@torch.no_grad()
+def shipped(layer: nn.Module) -> nn.Module:
+    """A copy of a layer, and of all within it, as it ships.
+
+    Returns:
+        The same function up to rounding and to what held weights had drifted, on the processor
+        and in eval mode.
+    """
+    if isinstance(layer, Ships):
+        return layer.shipped().cpu().eval()
+    twin = copy.deepcopy(layer).cpu().double()
+    for name, manifold in manifolds(twin).items():
+        weight = twin.get_parameter(name)
+        weight.copy_(manifold.end(weight))
+    for name in list(getattr(twin, "parametrizations", ())):
+        parametrize.remove_parametrizations(twin, name, leave_parametrized=True)
+    for name, child in layer.named_children():
+        if name != "parametrizations":
+            setattr(twin, name, shipped(child))
+    return twin.float().eval()
