@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from certify.job import load_job
+from models.model_spec import MlpSpec
 from models.networks.training import start_training, train_epoch
-from models.spec import MlpSpec
 from models.splits import Split
 from models.train_spec import AugmentSpec
 

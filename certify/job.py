@@ -15,19 +15,17 @@ from pydantic import Field, NonNegativeInt, ValidationError, field_validator, mo
 from certify.gates import Gate, parse_gate
 from models.errors import JobError
 from models.loss_spec import LOSSES
+from models.model_spec import ARCHITECTURES, MlpSpec, ModelSpec, OnnxSpec
 from models.spec import (
     AttackSpec,
     CertifySpec,
     DataSpec,
-    MlpSpec,
-    ModelSpec,
-    OnnxSpec,
     ResourcesSpec,
     Spec,
 )
 from models.train_spec import TrainSpec
 
-UNION_TAGS = ("linear", "mlp", "onnx", *LOSSES)
+UNION_TAGS = (*ARCHITECTURES, *LOSSES)
 """Places that pydantic adds for a union's member and that are no keys of the file."""
 
 SHARES = ("validation", "test")

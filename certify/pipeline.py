@@ -8,7 +8,7 @@ from typing import Any
 
 from certify import publish, stages, training
 from certify.run import Run
-from models.spec import OnnxSpec
+from models.model_spec import OnnxSpec
 
 Stage = tuple[str, str | None, Callable[[Run], None]]
 """A name, the artefact that shows that it is done, and what does it."""

@@ -9,7 +9,7 @@ from certify.job import JobSpec
 from certify.progress import Reporter
 from certify.run import Run, check_same_job
 from certify.run_dir import RunDir
-from models.spec import OnnxSpec
+from models.model_spec import OnnxSpec
 from models.splits import Dataset
 from workers.cluster import embedded_cluster, warm_up
 from workers.data import load_data

@@ -11,7 +11,7 @@ from typing import Any
 from certify.run import Run
 from certify.run_dir import RunDir
 from models.errors import CertifyError
-from models.spec import OnnxSpec
+from models.model_spec import OnnxSpec
 from reports.tensorboard import event_file
 from workers import training
 

@@ -15,7 +15,8 @@ from certify.job import JobSpec, load_job
 from models.audit.audit import NOT_CHECKED, Check, Sample
 from models.audit.images import Images
 from models.errors import CertifyError, JobError, VerificationError
-from models.spec import DataSpec, OnnxSpec
+from models.model_spec import OnnxSpec
+from models.spec import DataSpec
 
 
 def run_folder(run: str, runs: Path) -> Path:

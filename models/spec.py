@@ -13,7 +13,6 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeInt,
-    PositiveFloat,
     PositiveInt,
     field_validator,
     model_validator,
@@ -80,56 +79,6 @@ class DataSpec(Spec):
         if self.source != "parquet" and self.label_column is not None:
             raise ValueError(f"label_column is not accepted with source {self.source!r}")
         return self
-
-
-class LinearSpec(Spec):
-    """One linear layer: the baseline that every certified accuracy must be held against."""
-
-    architecture: Literal["linear"]
-
-
-class MlpSpec(Spec):
-    """Centred input, its leading principal axes, orthogonal layers, a linear head."""
-
-    architecture: Literal["mlp"] = "mlp"
-    widths: tuple[PositiveInt, ...] = Field(default=(256, 256, 256), strict=False)
-    """Features of each orthogonal layer."""
-    components: PositiveInt | None = None
-    """Principal axes that are kept; the first width if left out, never more than the data has."""
-
-    @field_validator("widths")
-    @classmethod
-    def _has_layers(cls, widths: tuple[int, ...]) -> tuple[int, ...]:
-        if not widths:
-            raise ValueError("accepted are one or more widths")
-        return widths
-
-
-class OnnxSpec(Spec):
-    """An ONNX file that was trained elsewhere: it is certified, and nothing is trained."""
-
-    architecture: Literal["onnx"]
-    path: str = Field(min_length=1)
-    """The file; a relative path starts at the folder of the job file."""
-    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
-    """Hash of the file with all its weights; another file is refused. Filled in if left out."""
-    mean: tuple[float, ...] | None = Field(default=None, strict=False)
-    """What is subtracted from the pixels before the file, one number or one to a channel."""
-    std: tuple[PositiveFloat, ...] | None = Field(default=None, strict=False)
-    """What divides the pixels after that, one number or one to a channel."""
-    classes: tuple[str, ...] | None = Field(default=None, strict=False)
-    """Names of the classes in the order of the logits; those of the data if left out."""
-
-    @field_validator("mean", "std", "classes")
-    @classmethod
-    def _holds_something(cls, found: tuple[object, ...] | None) -> tuple[object, ...] | None:
-        if found == ():
-            raise ValueError("accepted are one or more")
-        return found
-
-
-TrainedSpec = LinearSpec | MlpSpec
-ModelSpec = Annotated[LinearSpec | MlpSpec | OnnxSpec, Field(discriminator="architecture")]
 
 
 class CertifySpec(Spec):

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from torch import nn
 
 from models.errors import CertifyError
-from models.networks.layers import as_prelu
+from models.networks.activations import AbsHalf
 from models.networks.onnx_export import check_parity, export_onnx
 
 SHAPE = (2, 3, 4)
@@ -27,7 +27,7 @@ def a_network(*widths, seed=0):
         with torch.no_grad():
             linear.weight.normal_(std=before**-0.5, generator=generator)
             linear.bias.normal_(generator=generator)
-        layers += [linear, as_prelu(after)]
+        layers += [linear, AbsHalf(after).shipped()]
     return nn.Sequential(*layers[:-1]).eval()
 
 

@@ -7,11 +7,8 @@ from models.errors import CertifyError
 from models.networks.orthogonal import (
     drift,
     newton_schulz_step,
-    next_interval,
     polar_factor,
-    pulled_back,
     random_orthogonal,
-    refuse_infinite,
 )
 
 SHAPES = [(8, 8), (12, 5), (5, 12), (1, 7), (7, 1), (1, 1)]
@@ -85,55 +82,6 @@ def test_random_matrices_repeat_and_leave_the_global_generator_alone():
     second = random_orthogonal(5, 3, generator=torch.Generator().manual_seed(7))
     assert torch.equal(first, second)
     assert torch.equal(torch.get_rng_state(), before)
-
-
-@pytest.mark.parametrize("value", [1.75, 2.3])
-def test_from_the_square_root_of_3_on_the_polar_factor_is_lost_and_that_is_refused(value):
-    start = torch.diag(torch.tensor([1.0, 1.0, value]))
-    W = start
-    for _ in range(6):
-        W, _ = newton_schulz_step(W)
-    assert not (W - polar_factor(start)).abs().max() < 0.1
-    with pytest.raises(CertifyError, match=r"epoch 3.*norm.*below √3.*learning_rate"):
-        pulled_back(start, place="epoch 3, step 1")
-
-
-@pytest.mark.parametrize("value", [0.001, 0.05, 1.7, 1.73])
-def test_below_the_square_root_of_3_a_matrix_is_pulled_back_whatever_it_takes(value):
-    start = torch.diag(torch.tensor([1.3, 1.4, 1.3, value]))
-    pulled, before = pulled_back(start, place="")
-    assert before == pytest.approx(float(drift(start)))
-    assert drift(pulled) < 0.5
-    torch.testing.assert_close(polar_factor(pulled), torch.eye(4).double())
-
-
-def test_a_matrix_that_lost_rank_is_refused():
-    with pytest.raises(CertifyError, match="lost rank"):
-        pulled_back(torch.diag(torch.tensor([1.0, 0.0])), place="epoch 0, step 4")
-
-
-@pytest.mark.parametrize(
-    ("interval", "drift", "expected"),
-    [(1, 0.1, 2), (4, 0.1, 4), (3, 0.6, 3), (4, 1.0, 2), (1, 5.0, 1), (9, 0.6, 4)],
-)
-def test_the_interval_follows_the_drift(interval, drift, expected):
-    assert next_interval(interval, drift=drift, longest=4) == expected
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_what_is_not_finite_is_refused(bad):
-    with pytest.raises(CertifyError, match=r"epoch 0, step 4: the loss is .*learning_rate"):
-        refuse_infinite(bad, place="epoch 0, step 4")
-    with pytest.raises(CertifyError, match=r"epoch 0, step 4: .*not finite.*learning_rate"):
-        pulled_back(torch.tensor([[1.0, 0.0], [0.0, bad]]), place="epoch 0, step 4")
-
-
-def test_small_drift_and_a_finite_loss_are_accepted():
-    refuse_infinite(0.1, place="epoch 0, step 4")
-    W = noisy_orthogonal(9, 6, noise=0.05)
-    pulled, before = pulled_back(W, place="epoch 0, step 4")
-    assert torch.equal(pulled, newton_schulz_step(W)[0])
-    assert before == float(drift(W))
 
 
 def test_entries_that_are_not_finite_have_no_polar_factor():

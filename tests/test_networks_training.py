@@ -7,12 +7,12 @@ from torch import nn
 
 from models.errors import CertifyError
 from models.loss_spec import LOSSES, CertifiedRadiusLossSpec, CrossEntropyLossSpec
+from models.model_spec import LinearSpec, MlpSpec
 from models.networks.averaging import newest_share
 from models.networks.orthogonal import drift
 from models.networks.schedules import rate_factor
 from models.networks.training import finished_network, start_training, train_epoch
 from models.networks.validation import validate
-from models.spec import LinearSpec, MlpSpec
 from models.splits import Split
 from models.train_spec import AugmentSpec, AverageSpec, TrainSpec
 

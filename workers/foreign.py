@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.errors import ModelError
-from models.spec import DataSpec, OnnxSpec
+from models.model_spec import OnnxSpec
+from models.spec import DataSpec
 from models.splits import Dataset, Split
 from workers.evaluation_data import load_test_images
 from workers.model_file import read_model_file

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.errors import CertifyError
-from models.spec import ResourcesSpec, TrainedSpec
+from models.model_spec import TrainedSpec
+from models.spec import ResourcesSpec
 from models.splits import Dataset, Split, refuse_unreachable
 from models.train_spec import TrainSpec
 from workers.cluster import all_cpus

@@ -1,138 +1,122 @@
-"""Networks from their specs: a fixed view of the input, an orthogonal body, a linear head.
+"""Bodies of the architectures, layer by layer, from their specs.
 
-`Classifier` is the network that trains.  What ships is `folded`: the same function in torch's own
-layers, Flatten, Linear, PReLU, ..., Linear, with nothing left that a runtime could merge.
+Every layer stretches nothing, or is held near those that do not, and each orthogonal layer has a
+bias and an `AbsHalf` behind it.
 """
 
-import math
+from collections.abc import Iterator
 
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
-from models.networks.layers import AbsHalf, CentredAxes, as_prelu
-from models.networks.orthogonal import polar_factor, random_orthogonal
-from models.networks.principal_axes import mean_image, pixel_blocks, principal_axes
-from models.spec import LinearSpec, MlpSpec
-from models.splits import Split
+from models.model_spec import (
+    CnnSpec,
+    ImageSpec,
+    LinearSpec,
+    LipNextSpec,
+    LipResNetSpec,
+    TrainedSpec,
+)
+from models.networks.activations import AbsHalf
+from models.networks.convolutions.block import BlockConvolution
+from models.networks.convolutions.near_orthogonal import Kernels, ResidualKernels
+from models.networks.geometry import L2Pool, SpaceToDepth
+from models.networks.holding import Manifold, ReshapedKernels, hold
+from models.networks.residuals import ContractiveResidual
+from models.networks.shift_block import ShiftBlock
 
-
-class Classifier(nn.Module):
-    """Centred axes, orthogonal layers with an `AbsHalf` after each, and a plain linear head.
-
-    Attributes:
-        view: the fixed map of the input.
-        body: layers whose weights are held near the orthogonal matrices; none in `linear`.
-        head: the last layer, free.
-    """
-
-    def __init__(self, view: CentredAxes, widths: tuple[int, ...], *, classes: int) -> None:
-        super().__init__()
-        sizes = (view.components, *widths)
-        self.view = view
-        self.activation = AbsHalf()
-        self.body = nn.ModuleList(
-            _blank_linear(before, after) for before, after in zip(sizes, widths, strict=False)
-        )
-        self.head = _blank_linear(sizes[-1], classes)
-
-    @property
-    def orthogonal_layers(self) -> list[nn.Linear]:
-        """The body's layers, in order."""
-        return [layer for layer in self.body if isinstance(layer, nn.Linear)]
-
-    def forward(
-        self, images: Float[Tensor, "batch channels height width"]
-    ) -> Float[Tensor, "batch classes"]:
-        """Logits of images in [0, 1]."""
-        features = self.view(images.flatten(1))
-        for layer in self.orthogonal_layers:
-            features = self.activation(layer(features))
-        logits: Tensor = self.head(features)
-        return logits
+Shape = tuple[int, int, int]
+NARROWING = 2  # side of the blocks behind the convolutions
 
 
-def blank_classifier(
-    model: LinearSpec | MlpSpec, *, pixels: int, components: int, classes: int
-) -> Classifier:
-    """A classifier of the right shapes whose numbers are still to be loaded.
+def body_layers(
+    model: TrainedSpec, input_shape: Shape, *, components: int
+) -> tuple[list[nn.Module], int]:
+    """Layers between the view of the input and the head, their numbers still to be loaded.
 
     Args:
         model: the architecture.
-        pixels: numbers in an image, C·H·W.
-        components: principal axes that the view keeps; ignored by `linear`.
-        classes: how many.
-    """
-    if isinstance(model, LinearSpec):
-        return Classifier(CentredAxes(torch.zeros(pixels), None), (), classes=classes)
-    view = CentredAxes(torch.zeros(pixels), torch.zeros(components, pixels))
-    return Classifier(view, model.widths, classes=classes)
-
-
-def kept_components(model: MlpSpec, *, pixels: int, examples: int) -> int:
-    """How many principal axes there are to keep: centred examples span one less than they are."""
-    wanted = model.widths[0] if model.components is None else model.components
-    return max(1, min(wanted, pixels, examples - 1))
-
-
-@torch.no_grad()
-def initial_classifier(
-    model: LinearSpec | MlpSpec, split: Split, *, classes: int, generator: torch.Generator
-) -> Classifier:
-    """A classifier at its start: the data's axes, random orthogonal matrices, halved folds.
-
-    Each bias is minus the median of its pre-activation on the first block of the split, so that
-    every fold starts with as many examples on one side as on the other.
-    """
-    pixels = math.prod(split.images.shape[1:])
-    centre = mean_image(split)
-    axes = None
-    if isinstance(model, MlpSpec):
-        components = kept_components(model, pixels=pixels, examples=len(split))
-        axes = principal_axes(split, centre, components=components, generator=generator).float()
-    widths = model.widths if isinstance(model, MlpSpec) else ()
-    network = Classifier(CentredAxes(centre.float(), axes), widths, classes=classes)
-    features = network.view(next(pixel_blocks(split)))
-    for layer in network.orthogonal_layers:
-        rows, columns = layer.weight.shape
-        layer.weight.copy_(random_orthogonal(rows, columns, generator=generator))
-        layer.bias.copy_(-(features @ layer.weight.T).median(dim=0).values)
-        features = network.activation(layer(features))
-    network.head.weight.normal_(std=network.head.in_features**-0.5, generator=generator)
-    network.head.bias.zero_()
-    return network
-
-
-@torch.no_grad()
-def folded(network: Classifier) -> nn.Sequential:
-    """The same function with exact polar factors, in torch's own layers: what ships.
-
-    View and first matrix become one Linear, multiplied in float64 and rounded to float32 once.
+        input_shape: channels, height, width.
+        components: coordinates that the view of an `mlp` gives.
 
     Returns:
-        Flatten, then Linear and PReLU in turn, then the head; on the processor, in eval mode.
+        The layers, and the features that the last one gives.
     """
-    matrices = [polar_factor(layer.weight) for layer in network.orthogonal_layers]
-    matrices.append(_exact(network.head.weight))
-    biases = [_exact(layer.bias) for layer in (*network.orthogonal_layers, network.head)]
-    if network.view.axes is not None:
-        matrices[0] = matrices[0] @ polar_factor(network.view.axes)
-    biases[0] = biases[0] - matrices[0] @ _exact(network.view.centre)
-    layers: list[nn.Module] = [nn.Flatten()]
-    for matrix, bias in zip(matrices, biases, strict=True):
-        layer = _blank_linear(matrix.shape[1], matrix.shape[0])
-        layer.weight.copy_(matrix)
-        layer.bias.copy_(bias)
-        layers += [layer, as_prelu(layer.out_features)]
-    return nn.Sequential(*layers[:-1]).eval()
+    if isinstance(model, LinearSpec):
+        channels, height, width = input_shape
+        return [], channels * height * width
+    if not isinstance(model, ImageSpec):
+        return dense_layers(components, model.widths), model.widths[-1]
+    shape = depth_shape(input_shape, model.patch)
+    stem: list[nn.Module] = [SpaceToDepth(model.patch)]
+    if isinstance(model, LipNextSpec):
+        return [*stem, *shift_layers(model, shape), L2Pool()], model.channels
+    trunk = convolutions(model, shape) if isinstance(model, CnnSpec) else residuals(model, shape)
+    narrow = depth_shape((model.channels, *shape[1:]), NARROWING)
+    channels = 2 * model.channels
+    neck = [
+        SpaceToDepth(NARROWING),
+        *pointwise_layers(narrow[0], channels),
+        nn.Flatten(),
+    ]
+    features = channels * narrow[1] * narrow[2]
+    return [*stem, *trunk, *neck, *dense_layers(features, model.widths)], model.widths[-1]
 
 
-def _blank_linear(inputs: int, outputs: int) -> nn.Linear:
-    """A layer whose start draws nothing from torch's global generator."""
-    with torch.device("meta"):
-        layer = nn.Linear(inputs, outputs)
-    return layer.to_empty(device="cpu")
+def depth_shape(shape: Shape, block: int) -> Shape:
+    """What `SpaceToDepth` makes of a shape."""
+    channels, height, width = shape
+    return channels * block**2, -(-height // block), -(-width // block)
 
 
-def _exact(tensor: Tensor) -> Tensor:
-    return tensor.detach().to(device="cpu", dtype=torch.float64)
+def dense_layers(features: int, widths: tuple[int, ...]) -> list[nn.Module]:
+    """Orthogonal layers with a fold behind each."""
+    layers: list[nn.Module] = []
+    for before, after in zip((features, *widths), widths, strict=False):
+        layers += [hold(nn.Linear(before, after)), AbsHalf(after)]
+    return layers
+
+
+def pointwise_layers(before: int, after: int) -> list[nn.Module]:
+    """An orthogonal matrix at every pixel, and a fold."""
+    return [hold(nn.Conv2d(before, after, 1), manifold=ReshapedKernels()), AbsHalf(after)]
+
+
+def convolutions(model: CnnSpec, shape: Shape) -> Iterator[nn.Module]:
+    """3×3 convolutions of one kind with a fold behind each."""
+    before, *image = shape
+    for _ in range(model.convolutions):
+        if model.kernel == "block":
+            yield BlockConvolution(before, model.channels, side=3, padding=1)
+        else:
+            yield held_convolution(before, model.channels, Kernels((image[0], image[1])))
+        yield AbsHalf(model.channels)
+        before = model.channels
+
+
+def residuals(model: LipResNetSpec, shape: Shape) -> Iterator[nn.Module]:
+    """A matrix to the channels, then residual layers; the linear ones have a fold behind them."""
+    before, height, width = shape
+    yield from pointwise_layers(before, model.channels)
+    for _ in range(model.depth):
+        if model.block == "linear":
+            manifold = ResidualKernels((height, width))
+            yield held_convolution(model.channels, model.channels, manifold)
+            yield AbsHalf(model.channels)
+        else:
+            yield ContractiveResidual(
+                model.channels, model.channels, rule=model.block, image=(height, width)
+            )
+
+
+def shift_layers(model: LipNextSpec, shape: Shape) -> Iterator[nn.Module]:
+    """A matrix to the channels, then blocks of LipNeXt."""
+    before, height, width = shape
+    yield from pointwise_layers(before, model.channels)
+    for _ in range(model.depth):
+        yield ShiftBlock(model.channels, image=(height, width), shifted=model.shifted)
+        yield AbsHalf(model.channels)
+
+
+def held_convolution(before: int, after: int, manifold: Manifold) -> nn.Conv2d:
+    """A 3×3 convolution whose kernel is held near a manifold."""
+    return hold(nn.Conv2d(before, after, 3, padding=1), manifold=manifold)

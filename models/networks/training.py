@@ -14,11 +14,18 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from models.errors import CertifyError
-from models.networks.architectures import Classifier, folded, initial_classifier
+from models.model_spec import TrainedSpec
 from models.networks.augmentation import augmented
 from models.networks.averaging import moved, newest_share
+from models.networks.classifier import Classifier, folded, initial_classifier
+from models.networks.holding import (
+    ADVICE,
+    held_weights,
+    next_interval,
+    pull_back,
+    refuse_infinite,
+)
 from models.networks.losses.choice import loss_of
-from models.networks.orthogonal import ADVICE, next_interval, pulled_back, refuse_infinite
 from models.networks.schedules import rate_factor
 from models.networks.training_state import (
     Progress,
@@ -31,7 +38,6 @@ from models.networks.training_state import (
     with_average,
 )
 from models.networks.validation import refuse_empty
-from models.spec import LinearSpec, MlpSpec
 from models.splits import Split
 from models.train_spec import TrainSpec
 
@@ -41,7 +47,7 @@ FULL_RATE_ENTRIES = 400**2  # larger matrices take smaller steps: 512 × 6144 ra
 
 
 def start_training(
-    model: LinearSpec | MlpSpec, train: TrainSpec, split: Split, *, classes: int, seed: int
+    model: TrainedSpec, train: TrainSpec, split: Split, *, classes: int, seed: int
 ) -> bytes:
     """The state before the first epoch: axes and biases from the data, the rest from the seed.
 
@@ -57,7 +63,7 @@ def start_training(
 
 def train_epoch(
     state: bytes,
-    model: LinearSpec | MlpSpec,
+    model: TrainedSpec,
     train: TrainSpec,
     split: Split,
     *,
@@ -91,8 +97,8 @@ def train_epoch(
     if progress.epochs != epoch:
         raise CertifyError(f"the state has {progress.epochs} epochs behind it, not {epoch}")
     refuse_empty(split)
-    pixels = math.prod(split.images.shape[1:])
-    network = unpack_network(tensors, model, pixels=pixels, classes=classes).to(device)
+    input_shape = split.images.shape[1:]
+    network = unpack_network(tensors, model, input_shape=input_shape, classes=classes).to(device)
     optimizer = _optimizer(network, train)
     unpack_moments(tensors, network, optimizer, steps=progress.steps)
     average = unpack_average(tensors, device=device)
@@ -120,7 +126,7 @@ def train_epoch(
         if progress.steps % progress.project_every == 0 or step == steps - 1:
             place = f"epoch {epoch}, step {step}"
             refuse_infinite(float(loss), place=place)
-            drifted = _project(network, place=place)
+            drifted = pull_back(network, place=place)
             worst_drift = max(worst_drift, drifted)
             progress.project_every = next_interval(
                 progress.project_every, drift=drifted, longest=train.project_every
@@ -142,7 +148,7 @@ def train_epoch(
 
 def finished_network(
     state: bytes,
-    model: LinearSpec | MlpSpec,
+    model: TrainedSpec,
     *,
     input_shape: tuple[int, int, int],
     classes: int,
@@ -154,30 +160,20 @@ def finished_network(
     Raises:
         CertifyError: If the state does not fit the model, the input shape or the classes.
     """
-    pixels = math.prod(input_shape)
     tensors = with_average(read_state(state))
-    return folded(unpack_network(tensors, model, pixels=pixels, classes=classes))
-
-
-@torch.no_grad()
-def _project(network: Classifier, *, place: str) -> float:
-    """Pull every orthogonal matrix back; the largest drift before."""
-    worst = 0.0
-    for layer in network.orthogonal_layers:
-        pulled, before = pulled_back(layer.weight, place=place)
-        layer.weight.copy_(pulled)
-        worst = max(worst, before)
-    return worst
+    return folded(unpack_network(tensors, model, input_shape=input_shape, classes=classes))
 
 
 def _optimizer(network: Classifier, train: TrainSpec) -> torch.optim.Adam:
-    """Adam with a peak rate for each matrix; `lr` is set from it at every step."""
+    """Adam with a peak rate for each held weight; `lr` is set from it at every step."""
     rate = train.learning_rate
-    free = [layer.bias for layer in network.orthogonal_layers] + list(network.head.parameters())
+    held = [weight.parameter for weight in held_weights(network)]
+    named = {id(weight) for weight in held}
+    free = [parameter for parameter in network.parameters() if id(parameter) not in named]
     groups: list[dict[str, object]] = [{"params": free, "peak": rate * HEAD_RATE}]
-    for layer in network.orthogonal_layers:
-        scale = min(1.0, math.sqrt(FULL_RATE_ENTRIES / layer.weight.numel()))
-        groups.append({"params": [layer.weight], "peak": rate * scale})
+    for weight in held:
+        scale = min(1.0, math.sqrt(FULL_RATE_ENTRIES / weight.numel()))
+        groups.append({"params": [weight], "peak": rate * scale})
     return torch.optim.Adam(groups, lr=rate, betas=BETAS, fused=True)
 
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import CertifyError
-from models.networks.architectures import Classifier, blank_classifier
-from models.spec import LinearSpec, MlpSpec
+from models.model_spec import TrainedSpec
+from models.networks.classifier import Classifier, blank_classifier
 
 WEIGHTS = "network."
 AVERAGE = "average."
@@ -59,7 +59,11 @@ def pack(
 
 
 def unpack_network(
-    tensors: dict[str, Tensor], model: LinearSpec | MlpSpec, *, pixels: int, classes: int
+    tensors: dict[str, Tensor],
+    model: TrainedSpec,
+    *,
+    input_shape: tuple[int, int, int],
+    classes: int,
 ) -> Classifier:
     """The network of a run, on the processor.
 
@@ -72,8 +76,10 @@ def unpack_network(
         if name.startswith(WEIGHTS)
     }
     axes = weights.get("view.axes")
-    components = pixels if axes is None else len(axes)
-    network = blank_classifier(model, pixels=pixels, components=components, classes=classes)
+    components = 0 if axes is None else len(axes)
+    network = blank_classifier(
+        model, input_shape=input_shape, components=components, classes=classes
+    )
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from models.networks.layers import AbsHalf, CentredAxes, as_prelu
+from models.networks.activations import AbsHalf
 from models.networks.orthogonal import random_orthogonal
+from models.networks.views import CentredAxes
 
 WIDTHS = [1, 2, 5, 8]
 
@@ -10,16 +11,17 @@ WIDTHS = [1, 2, 5, 8]
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_prelu_that_ships_is_the_activation_that_trains(width):
     features = torch.randn(20, width, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(as_prelu(width)(features), AbsHalf()(features))
+    assert torch.equal(AbsHalf(width).shipped()(features), AbsHalf(width)(features))
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_activation_never_stretches_and_keeps_every_step_that_crosses_no_fold(width):
     a, b = torch.randn(2, 100, width, generator=torch.Generator().manual_seed(0)).double()
-    moved = (AbsHalf()(a) - AbsHalf()(b)).norm(dim=1)
+    activation = AbsHalf(width)
+    moved = (activation(a) - activation(b)).norm(dim=1)
     assert (moved <= (a - b).norm(dim=1) * (1 + 1e-15)).all()
     step = 1e-9 * torch.ones_like(a)
-    kept = (AbsHalf()(a + step) - AbsHalf()(a)).norm(dim=1)
+    kept = (activation(a + step) - activation(a)).norm(dim=1)
     torch.testing.assert_close(kept, step.norm(dim=1), rtol=1e-6, atol=0)
 
 
