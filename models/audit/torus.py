@@ -75,19 +75,16 @@ def torus_bound(kernel: np.ndarray, windows: Windows, torus: tuple[int, ...]) ->
 
 
 def absolute_convolution(kernel: np.ndarray, windows: Windows) -> float:
-    """Upper bound on the norm with |K|: √(largest row sum · largest column sum), counted."""
+    """Upper bound on the norm with |K|: √(largest row sum · largest column sum) of a group."""
     magnitudes = np.abs(kernel)
-    along = (-1, *[1] * len(windows.sides))
-    row = np.zeros((kernel.shape[0] * kernel.shape[1], *windows.counts))
-    column = windows.blank(kernel.shape[0] * kernel.shape[2])
-    parts = windows.read(np.ones((1, *windows.sides)))
+    groups, along = kernel.shape[0], [1] * len(windows.sides)
+    row = np.zeros((*kernel.shape[:2], *windows.counts))
+    column = windows.blank(groups, kernel.shape[2])
+    parts = windows.read(np.ones((1, 1, *windows.sides)))
     for (tap, places), part in zip(windows.tapped(), parts, strict=True):
-        at = magnitudes[tap]
-        row += at.sum(axis=2).reshape(along) * part
-        column[places] += at.sum(axis=1).reshape(along)
-    largest = float(row.max()), float(windows.cut(column).max())
-    product = math.sqrt(largest[0]) * math.sqrt(largest[1])
-    return above(product, 2 * math.prod(kernel.shape[1:]) + 8) if product else 0.0
+        row += magnitudes[tap].sum(axis=2).reshape(*row.shape[:2], *along) * part
+        column[places] += magnitudes[tap].sum(axis=1).reshape(*column.shape[:2], *along)
+    return _root_of_sums(row, [windows.cut(column)], kernel)
 
 
 def absolute_torus(kernel: np.ndarray, windows: Windows) -> float:
@@ -98,9 +95,16 @@ def absolute_torus(kernel: np.ndarray, windows: Windows) -> float:
         rows = zip(tap, windows.dilations, windows.strides, strict=True)
         phase = tuple(at * dilation % stride for at, dilation, stride in rows)
         phases[phase] = phases.get(phase, 0.0) + magnitudes[(..., *tap)].sum(axis=1)
-    row = float(magnitudes.reshape(*kernel.shape[:2], -1).sum(axis=-1).max())
-    column = max(float(each.max()) for each in phases.values())
-    product = math.sqrt(row) * math.sqrt(column)
+    row = magnitudes.reshape(*kernel.shape[:2], -1).sum(axis=-1)
+    return _root_of_sums(row, list(phases.values()), kernel)
+
+
+def _root_of_sums(row: np.ndarray, columns: list[np.ndarray], kernel: np.ndarray) -> float:
+    """The largest √(row sum · column sum) of a group, both at their largest."""
+    groups = len(kernel)
+    rows = row.reshape(groups, -1).max(axis=1)
+    most = np.max([each.reshape(groups, -1).max(axis=1) for each in columns], axis=0)
+    product = float((np.sqrt(rows) * np.sqrt(most)).max())
     return above(product, 2 * math.prod(kernel.shape[1:]) + 8) if product else 0.0
 
 
