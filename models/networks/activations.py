@@ -113,19 +113,22 @@ class Householder(nn.Module):
 
 
 class BoundedPReLU(nn.Module):
-    """A learned slope below 0 for each feature, kept in [-1, 1]."""
+    """A learned slope below 0 for each feature: the sine of a free number.
+
+    Cut off at -1 and 1 instead, a slope that is beyond them would have no gradient left.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.slopes = nn.Parameter(torch.zeros(width))
+        self.angles = nn.Parameter(torch.zeros(width))
 
     def forward(self, features: Features) -> Features:
         """Each feature, times its slope where it is negative."""
-        return nn.functional.prelu(features, self.slopes.clamp(-1, 1))
+        return nn.functional.prelu(features, torch.sin(self.angles))
 
     def shipped(self) -> nn.PReLU:
-        """With the slopes as they are."""
-        return _prelu(self.slopes.clamp(-1, 1))
+        """With the slopes as numbers."""
+        return _prelu(torch.sin(self.angles))
 
 
 def _prelu(slopes: Float[Tensor, " width"]) -> nn.PReLU:

@@ -36,9 +36,22 @@ def shipped(layer: nn.Module) -> nn.Module:
     for name, manifold in manifolds(twin).items():
         weight = twin.get_parameter(name)
         weight.copy_(manifold.end(weight))
-    for name in list(getattr(twin, "parametrizations", ())):
-        parametrize.remove_parametrizations(twin, name, leave_parametrized=True)
+    if parametrize.is_parametrized(twin):
+        _settle(twin)
     for name, child in layer.named_children():
         if name != "parametrizations":
             setattr(twin, name, shipped(child))
     return twin.float().eval()
+
+
+def _settle(twin: nn.Module) -> None:
+    """Parameters in place of what gives them.
+
+    Torch's own `remove_parametrizations` changes the class, which the layer that trains shares.
+    """
+    names = [name for name, _ in twin.get_submodule("parametrizations").named_children()]
+    weights = {name: getattr(twin, name).detach().clone() for name in names}
+    del twin.parametrizations
+    twin.__class__ = type(twin).__bases__[0]
+    for name, weight in weights.items():
+        twin.register_parameter(name, nn.Parameter(weight))

@@ -17,11 +17,13 @@ class Constraint(nn.Module):
     """A function of a free tensor as a parametrization."""
 
     def __init__(
-        self, function: Callable[[Tensor], Tensor], start: Callable[[Tensor], Tensor] | None = None
+        self,
+        function: Callable[[Tensor], Tensor],
+        inverse: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.function = function
-        self.start = start
+        self.inverse = inverse
 
     def forward(self, free: Tensor) -> Tensor:
         """The weight."""
@@ -29,7 +31,7 @@ class Constraint(nn.Module):
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """The free tensor to begin with, from an assigned weight; that weight itself if unsaid."""
-        return weight if self.start is None else self.start(weight)
+        return weight if self.inverse is None else self.inverse(weight)
 
 
 def constrain(
@@ -37,7 +39,7 @@ def constrain(
     function: Callable[[Tensor], Tensor],
     *,
     name: str = "weight",
-    start: Callable[[Tensor], Tensor] | None = None,
+    inverse: Callable[[Tensor], Tensor] | None = None,
 ) -> Layer:
     """Make a layer's weight a function of a free tensor; the layer itself is changed.
 
@@ -45,7 +47,7 @@ def constrain(
         layer: any torch layer.
         function: gives the weight, such as `cayley`.
         name: of the weight.
-        start: gives the free tensor from the layer's present weight, where the shapes differ.
+        inverse: gives the free tensor from the layer's present weight, where the shapes differ.
     """
-    parametrize.register_parametrization(layer, name, Constraint(function, start))
+    parametrize.register_parametrization(layer, name, Constraint(function, inverse))
     return layer

@@ -15,7 +15,6 @@ from models.networks.parametrizations.bounds import gram_bound
 
 Matrices = Inexact[Tensor, "*stack out in"]
 STEPS = 25  # a singular value of 1e-3 comes to 1 within 1e-7
-TINY = 4  # units in the last place of ‖W‖_F², which keep a factorisation from a singular matrix
 
 
 def bjorck(W: Matrices, *, steps: int = STEPS) -> Matrices:
@@ -61,12 +60,12 @@ def qr(W: Matrices) -> Matrices:
 
 
 def cholesky(W: Matrices) -> Matrices:
-    """L⁻¹ W with L Lᵀ = W Wᵀ for a wide W; once more, which squares the defect.
+    """L⁻¹ W with L Lᵀ = W Wᵀ for a wide W.
 
     Source: Hu, Leino, Wang and Fredrikson, "A Recipe for Improved Certifiable Robustness",
     ICLR 2024, arXiv:2310.02513.
     """
-    return _tall(lambda V: _tall_cholesky(_tall_cholesky(V)), W)
+    return _tall(_tall_cholesky, W)
 
 
 def block_reflector(V: Float[Tensor, "*stack side rank"]) -> Float[Tensor, "*stack side side"]:
@@ -77,13 +76,13 @@ def block_reflector(V: Float[Tensor, "*stack side rank"]) -> Float[Tensor, "*sta
     Source: Lai et al., "Enhancing Certified Robustness via Block Reflector Orthogonal Layers and
     Logit Annealing Loss", ICML 2025, arXiv:2505.15174.
     """
-    basis = _tall_cholesky(_tall_cholesky(V))
+    basis = _tall_cholesky(V)
     return torch.eye(V.shape[-2], dtype=V.dtype, device=V.device) - 2 * basis @ basis.mT
 
 
 def projector(V: Float[Tensor, "*stack side rank"]) -> Float[Tensor, "*stack side side"]:
     """V (VᵀV)⁻¹ Vᵀ: the orthogonal projector on the span of V's columns."""
-    basis = _tall_cholesky(_tall_cholesky(V))
+    basis = _tall_cholesky(V)
     return basis @ basis.mT
 
 
@@ -116,9 +115,14 @@ def _tall_qr(W: Matrices) -> Matrices:
 
 
 def _tall_cholesky(W: Matrices) -> Matrices:
-    gram = W.mT @ W
-    tiny = TINY * torch.finfo(W.dtype).eps * gram.diagonal(dim1=-2, dim2=-1).sum(-1)
+    """W L⁻ᵀ with L Lᵀ = WᵀW + τ I, twice, as the first time τ is relative to ‖W‖²."""
     unit = torch.eye(W.shape[-1], dtype=W.dtype, device=W.device)
-    L = torch.linalg.cholesky(gram + tiny[..., None, None] * unit)
-    rows: Tensor = torch.linalg.solve_triangular(L, W.mT, upper=False)
-    return rows.mT
+    numbers = torch.finfo(W.dtype)
+    for _ in range(2):
+        gram = W.mT @ W
+        largest = gram.diagonal(dim1=-2, dim2=-1).amax(dim=-1)
+        tiny = 2 * numbers.eps * W.shape[-1] ** 0.5 * largest + numbers.tiny
+        L = torch.linalg.cholesky(gram + tiny[..., None, None] * unit)
+        rows: Tensor = torch.linalg.solve_triangular(L, W.mT, upper=False)
+        W = rows.mT
+    return W
