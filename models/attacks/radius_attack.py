@@ -15,13 +15,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from models.attacks.directions import TINY, lengths, spread, unit
 from models.proof.program import Program
 
 STEPS = 40
 PATIENCE = 5
 """Steps without a gain before an example's step is halved."""
 MOMENTUM = 0.75
-TINY = 1e-30
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def attack_radii(
     originals = torch.from_numpy(np.ascontiguousarray(inputs)).to(device)
     own = torch.from_numpy(np.asarray(predictions, dtype=np.int64)).to(device)
     budget = torch.from_numpy(np.asarray(radii, dtype=np.float32)).to(device)
-    ball = _Balls(originals, _like(budget, originals))
+    ball = _Balls(originals, spread(budget, originals))
     best = originals.clone()
     best_gap = torch.full((len(own),), -torch.inf, device=device)
     for restart in range(restarts):
@@ -73,7 +73,7 @@ def attack_radii(
             rival = (own + shift) % program.classes
             start = originals
             if restart:
-                step = _unit(torch.randn(originals.shape, generator=noise).to(device))
+                step = unit(torch.randn(originals.shape, generator=noise).to(device))
                 length = torch.rand(ball.radii.shape, generator=noise).to(device)
                 start = ball.nearer(originals + length * ball.radii * step)
             found, gap = _ascend(program, ball, start, own=own, rival=rival)
@@ -92,7 +92,7 @@ class _Balls:
     def nearer(self, images: Tensor) -> Tensor:
         """Images brought inside; clipping to [0, 1] takes none farther from its centre."""
         step = images - self.centres
-        shorter = step * (self.radii / _norm(step).clamp_min(TINY)).clamp_max(1)
+        shorter = step * (self.radii / lengths(step).clamp_min(TINY)).clamp_max(1)
         return (self.centres + shorter).clamp(0, 1)
 
 
@@ -111,27 +111,14 @@ def _ascend(
         (slope,) = torch.autograd.grad(gap.sum(), current)
         with torch.no_grad():
             better = gap > best_gap
-            best = torch.where(_like(better, start), current, best)
+            best = torch.where(spread(better, start), current, best)
             best_gap = torch.maximum(gap, best_gap)
             waited = torch.where(better, 0, waited + 1)
             tired = waited >= PATIENCE
-            size = torch.where(_like(tired, start), size / 2, size)
-            current = torch.where(_like(tired, start), best, current)
+            size = torch.where(spread(tired, start), size / 2, size)
+            current = torch.where(spread(tired, start), best, current)
             waited = torch.where(tired, 0, waited)
-            ahead = balls.nearer(current + size * _unit(slope))
+            ahead = balls.nearer(current + size * unit(slope))
             along = current + MOMENTUM * (ahead - current) + (1 - MOMENTUM) * (current - before)
             before, current = current, balls.nearer(along)
     return best.detach(), best_gap.detach()
-
-
-def _unit(step: Tensor) -> Tensor:
-    return step / _norm(step).clamp_min(TINY)
-
-
-def _norm(step: Tensor) -> Tensor:
-    return _like(step.flatten(1).norm(dim=1), step)
-
-
-def _like(values: Tensor, images: Tensor) -> Tensor:
-    """A value for each example, as wide as the images."""
-    return values.view(-1, *[1] * (images.dim() - 1))

@@ -59,19 +59,29 @@ def recheck(
     """
     eps = np.broadcast_to(np.asarray(eps, dtype=np.float64), len(labels))
     images = pulled_inside(originals, attacked, eps=eps)
-    rows = np.arange(len(labels))
-    logits = logits_in_float64(program, images)
-    gaps = logits - logits[rows, labels][:, None]
-    lost = gap_errors(bounds, labels, input_norms(images)) + 2.0**-52 * np.abs(gaps)
-    lead = np.where(np.arange(program.classes) == labels[:, None], -np.inf, gaps - lost)
-    winners = lead.argmax(axis=1)
-    leads = lead[rows, winners]
+    rivals, leads = winners(program, bounds, images, labels)
     distances = np.array(
         [distance_bound(*pair) for pair in zip(originals, images, strict=True)], dtype=np.float64
     )
     inside = ((images >= 0) & (images <= 1)).reshape(len(images), -1).all(axis=1)
     confirmed = inside & (leads > 0) & (distances <= eps)
-    return Breaks(confirmed, images, winners, distances, leads)
+    return Breaks(confirmed, images, rivals, distances, leads)
+
+
+def winners(
+    program: Program, bounds: Bounds, images: np.ndarray, labels: Int[np.ndarray, " examples"]
+) -> tuple[Int[np.ndarray, " examples"], Float[np.ndarray, " examples"]]:
+    """The class that leads most over each label, and its lead less all that rounding can be.
+
+    A positive lead is a lead in exact arithmetic; of a negative one nothing is said.
+    """
+    rows = np.arange(len(labels))
+    logits = logits_in_float64(program, images)
+    gaps = logits - logits[rows, labels][:, None]
+    lost = gap_errors(bounds, labels, input_norms(images)) + 2.0**-52 * np.abs(gaps)
+    lead = np.where(np.arange(program.classes) == labels[:, None], -np.inf, gaps - lost)
+    found = lead.argmax(axis=1)
+    return found, lead[rows, found]
 
 
 def pulled_inside(
