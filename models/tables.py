@@ -1,4 +1,4 @@
-"""The two tables of a run, a row an example: every percentage is derived from them.
+"""The tables of a run, a row an example: every percentage is derived from them.
 
 Columns have units where they need one: radii, distances and ε are L2, in input units; margins
 and gaps are in logits; classes and indices count from 0.
@@ -34,3 +34,33 @@ ATTACKS = pa.schema(
     ]
 )
 """One row an attacked example and ε, ε rising, examples in the order of the split."""
+
+PERTURBATIONS = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),  # row in the table of certificates
+        pa.field("label", pa.int32(), nullable=False),
+        pa.field("prediction", pa.int32(), nullable=False),
+        pa.field("radius", pa.float64(), nullable=False),
+        pa.field("radius_float32", pa.float64(), nullable=True),
+        pa.field("distance", pa.float64(), nullable=True),  # rounded up; null: nothing was found
+        pa.field("found", pa.int32(), nullable=True),  # class there, another than the prediction
+        pa.field("found_by", pa.string(), nullable=False),  # start and method; empty: nothing
+        pa.field("undecided", pa.bool_(), nullable=False),  # inside the radius, within rounding
+        pa.field("distance_float32", pa.float64(), nullable=True),  # in ONNX Runtime, same way
+        pa.field("found_float32", pa.int32(), nullable=True),  # class there, also where it ties
+        pa.field("image", pa.binary(), nullable=True),  # float32, at `distance`
+        pa.field("image_float32", pa.binary(), nullable=True),  # if inside radius_float32
+    ]
+)
+"""One row an attacked example: the smallest change found to another class than the predicted."""
+
+STRETCHES = pa.schema(
+    [
+        pa.field("one", pa.int32(), nullable=False),
+        pa.field("other", pa.int32(), nullable=False),
+        pa.field("bound", pa.float64(), nullable=False),  # proven, in logits per unit of input
+        pa.field("seen", pa.float64(), nullable=False),  # by some pair of inputs, rounded down
+        pa.field("inputs", pa.list_(pa.float64()), nullable=True),  # of the steepest pair alone
+    ]
+)
+"""One row a pair of classes: how far their gap is proven, and was seen, to move."""

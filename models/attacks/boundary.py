@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from models.attacks.recheck import Breaks, recheck, winners
+from models.attacks.recheck import Breaks, pulled_inside, recheck, undecided, winners
 from models.proof.bounds import Bounds
 from models.proof.program import Program
 
@@ -75,3 +75,16 @@ def nearest_breaks(program: Program, bounds: Bounds, segments: Segments) -> Brea
         labels=segments.predictions,
         eps=math.inf,
     )
+
+
+def edge_undecided(
+    program: Program, bounds: Bounds, segments: Segments, radii: Float[np.ndarray, " examples"]
+) -> Bool[np.ndarray, " examples"]:
+    """Where the last point of a segment inside the open ball has a class that float64 can't tell.
+
+    No bound promises that it can: where a radius is exact, the class is lost just outside it.
+    """
+    last = pulled_inside(
+        segments.originals, segments.images, eps=np.nextafter(np.maximum(radii, 0), 0)
+    )
+    return undecided(program, bounds, last, segments.predictions) & (radii > 0)

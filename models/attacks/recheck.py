@@ -75,13 +75,31 @@ def winners(
 
     A positive lead is a lead in exact arithmetic; of a negative one nothing is said.
     """
-    rows = np.arange(len(labels))
-    logits = logits_in_float64(program, images)
-    gaps = logits - logits[rows, labels][:, None]
-    lost = gap_errors(bounds, labels, input_norms(images)) + 2.0**-52 * np.abs(gaps)
-    lead = np.where(np.arange(program.classes) == labels[:, None], -np.inf, gaps - lost)
+    gaps, lost = _gaps(program, bounds, images, labels)
+    lead = gaps - lost
     found = lead.argmax(axis=1)
-    return found, lead[rows, found]
+    return found, lead[np.arange(len(labels)), found]
+
+
+def undecided(
+    program: Program, bounds: Bounds, images: np.ndarray, labels: Int[np.ndarray, " examples"]
+) -> Bool[np.ndarray, " examples"]:
+    """Where float64 tells neither that the label wins nor that it has lost: within its rounding."""
+    gaps, lost = _gaps(program, bounds, images, labels)
+    open_pairs: np.ndarray = ~(gaps + lost < 0) & ~(gaps - lost > 0)
+    lost_already = (gaps - lost > 0).any(axis=1)
+    return np.asarray(open_pairs.any(axis=1) & ~lost_already)
+
+
+def _gaps(
+    program: Program, bounds: Bounds, images: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Every class's logit over the label's, the label's own at -∞, and what rounding can be."""
+    logits = logits_in_float64(program, images)
+    gaps = logits - logits[np.arange(len(labels)), labels][:, None]
+    lost = gap_errors(bounds, labels, input_norms(images)) + 2.0**-52 * np.abs(gaps)
+    own = np.arange(program.classes) == labels[:, None]
+    return np.where(own, -np.inf, gaps), lost
 
 
 def pulled_inside(
