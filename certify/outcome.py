@@ -13,6 +13,11 @@ VERDICTS = {
     "refuted": "REFUTED: an attack broke a certificate; no radius of this run may be used",
 }
 
+BROKEN = {
+    "radius": "BROKEN: the class changes inside the radius",
+    "pair": "BROKEN: the gap of two classes moves beyond its bound",
+}
+
 
 def print_outcome(summary: dict[str, Any], *, report: Path, as_json: bool) -> None:
     """Print a summary for a person, or as it is for a program."""
@@ -34,16 +39,33 @@ def print_replay(found: dict[str, Any], *, as_json: bool) -> None:
         print(json.dumps(found, indent=2))  # noqa: T201
         return
     table = Table(show_header=False, show_edge=False, pad_edge=False)
-    table.add_row("certified class", str(found["certified"]))
-    table.add_row("claimed radius", f"{found['radius']:.9g}")
-    table.add_row("distance of the attacked image", f"{found['distance']:.9g}")
-    table.add_row("class of the original", str(found["original_class"]))
-    table.add_row("class of the attacked image", str(found["attacked_class"]))
-    table.add_row("the same in ONNX Runtime", str(found["attacked_class_float32"]))
+    for name, value in _shown(found):
+        table.add_row(name, value)
     console = Console()
     console.print(table)
-    verdict = "BROKEN: the class changes inside the radius" if found["broken"] else "no break"
+    verdict = "no break"
+    if found["broken"]:
+        verdict = BROKEN["pair" if "classes" in found else "radius"]
     console.print(verdict, style="bold", highlight=False)
+
+
+def _shown(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a counterexample shows, line by line."""
+    if "classes" in found:
+        return [
+            ("classes", " and ".join(str(label) for label in found["classes"])),
+            ("claimed bound of their gap", f"{found['bound']:.9g}"),
+            ("seen to move, per unit of input", f"{found['seen']:.9g}"),
+        ]
+    kind = " (float32)" if found["semantics"] == "radius_float32" else ""
+    return [
+        ("certified class", str(found["certified"])),
+        (f"claimed radius{kind}", f"{found['radius']:.9g}"),
+        ("distance of the attacked image", f"{found['distance']:.9g}"),
+        ("class of the original", str(found["original_class"])),
+        ("class of the attacked image", str(found["attacked_class"])),
+        ("the same in ONNX Runtime", str(found["attacked_class_float32"])),
+    ]
 
 
 def _table(summary: dict[str, Any]) -> Table:

@@ -1,4 +1,4 @@
-"""The story of a job: train, export, prove, certify, attack, check, seal, report.
+"""The story of a job: train, export, prove, certify, attack, search, stretch, check, seal, report.
 
 A model that was trained elsewhere is imported, and its story is the same from there on.
 """
@@ -6,7 +6,7 @@ A model that was trained elsewhere is imported, and its story is the same from t
 from collections.abc import Callable
 from typing import Any
 
-from certify import publish, stages, training
+from certify import publish, refutation, stages, training
 from certify.run import Run
 from models.model_spec import OnnxSpec
 
@@ -22,7 +22,9 @@ CERTIFIED: tuple[Stage, ...] = (
     ("prove", stages.BOUNDS, stages.prove),
     ("certify", stages.CERTIFICATES, stages.certify),
     ("attack", stages.ATTACKED, stages.attack),
-    ("check", stages.SOUNDNESS, stages.check),
+    ("search", refutation.PERTURBED, refutation.search),
+    ("stretch", refutation.STRETCHED, refutation.stretch),
+    ("check", refutation.SOUNDNESS, refutation.check),
     ("seal", "certificate.json", publish.seal),
     ("report", None, publish.report),
 )
@@ -48,7 +50,7 @@ def run_job(run: Run) -> dict[str, Any]:
         summary: dict[str, Any] = run.dir.read_json("summary.json")
         reason = None
         if summary["verdict"] == "refuted":
-            reason = run.dir.read_json(stages.SOUNDNESS)["deepest"]
+            reason = run.dir.read_json(refutation.SOUNDNESS)["deepest"]
         run.note(
             "SUCCEEDED" if reason is None else "FAILED", verdict=summary["verdict"], reason=reason
         )

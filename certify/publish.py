@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from certify import stages
+from certify import refutation, stages
 from certify.run import Run
 from certify.run_dir import RunDir
 from certify.training import history_of
@@ -26,7 +26,7 @@ PICTURES = pa.schema(
 
 def seal(run: Run) -> None:
     """The file that ships and what it is certified for; a refuted model does not ship."""
-    if run.dir.read_json(stages.SOUNDNESS)["violations"]:
+    if run.dir.read_json(refutation.SOUNDNESS)["violations"]:
         return
     test, bounds = run.dataset.test, run.dir.read_json(stages.BOUNDS)
     certificates = run.dir.read_table(stages.CERTIFICATES)
@@ -81,7 +81,7 @@ def report(run: Run) -> None:
         "radius_attacks": at_radius,
         "eps": run.job.eps,
         "lipschitz_bound": run.dir.read_json(stages.BOUNDS)["lipschitz_bound"],
-        "violations": run.dir.read_json(stages.SOUNDNESS)["violations"],
+        "violations": run.dir.read_json(refutation.SOUNDNESS)["violations"],
         "seconds": run.seconds(),
     }
     refuted = found["violations"] > 0

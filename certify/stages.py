@@ -4,16 +4,12 @@ An artefact is written whole and once, so a stage whose artefact is there has be
 that was stopped goes on where it stopped.
 """
 
-import io
-
-import numpy as np
 import pyarrow as pa
 
 from certify.run import Run
 from certify.run_dir import RunDir
 from certify.training import WEIGHTS, lesson_of
 from models.errors import CertifyError
-from models.proof.soundness import Violation, violations
 from workers import attacking, certification, foreign, training
 from workers.attack_tasks import Shard
 from workers.tasks import device
@@ -24,7 +20,6 @@ BOUNDS = "bounds.json"
 CERTIFICATES = "certificates.parquet"
 ATTACKED = "attacks.parquet"
 RADIUS_ATTACKED = "radius_attacks.parquet"
-SOUNDNESS = "soundness.json"
 
 
 def export(run: Run) -> None:
@@ -113,38 +108,9 @@ def attack(run: Run) -> None:
         run.dir.delete(_shard(shard))
 
 
-def check(run: Run) -> None:
-    """Attacks against certificates: one break inside a certified ball refutes them all."""
-    attacks = all_attacks(run.dir)
-    found = violations(run.dir.read_table(CERTIFICATES), attacks)
-    with run.follow("check", total=len(attacks), unit="attacks held against") as progress:
-        if found:
-            run.dir.write("counterexample.npz", _counterexample(run, found[0], attacks))
-        deepest = str(found[0]) if found else None
-        run.dir.write_json(SOUNDNESS, {"violations": len(found), "deepest": deepest})
-        progress.advance(len(attacks))
-
-
 def all_attacks(run_dir: RunDir) -> pa.Table:
     """Attacks inside each radius, then those at each ε."""
     return pa.concat_tables([run_dir.read_table(RADIUS_ATTACKED), run_dir.read_table(ATTACKED)])
-
-
-def _counterexample(run: Run, violation: Violation, attacks: pa.Table) -> bytes:
-    """The two images and what was claimed of the first, as an npz file."""
-    original = run.dataset.test.take(slice(violation.row, violation.row + 1)).inputs()[0]
-    attacked = np.frombuffer(attacks["attacked"][violation.attack_row].as_py(), dtype=np.float32)
-    buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        original=original,
-        attacked=attacked.reshape(original.shape),
-        certified=violation.certified,
-        found=violation.found,
-        radius=violation.radius,
-        distance=violation.distance,
-    )
-    return buffer.getvalue()
 
 
 def _shard(shard: Shard) -> str:

@@ -31,6 +31,30 @@ def test_a_break_inside_the_radius_is_shown(files):
     assert found["attacked_class_float32"] == 1
 
 
+def test_a_tie_in_a_float32_runtime_breaks_what_was_claimed_of_one(files):
+    tie = {"attacked": np.float32([0.5, 0.5])}
+    assert not replay(*files(**tie))["broken"]
+    found = replay(*files(**tie, semantics="radius_float32"))
+    assert found["broken"]
+    assert found["attacked_class_float32"] == 0
+    kept = {"attacked": np.float32([0.6, 0.5]), "semantics": "radius_float32"}
+    assert not replay(*files(**kept))["broken"]
+
+
+def test_two_inputs_show_how_far_a_gap_moves(files, tmp_path):
+    counterexample, model = files()
+    told = {"first": np.array([0.2, 0.5]), "second": np.array([0.9, 0.5]), "one": 0, "other": 1}
+    np.savez(counterexample, **told, bound=0.9)
+    found = replay(counterexample, model)
+    assert found["broken"]
+    assert found["seen"] == pytest.approx(1, abs=1e-6)
+    np.savez(counterexample, **told, bound=1.0)
+    assert not replay(counterexample, model)["broken"]
+    np.savez(counterexample, **(told | {"other": 7}), bound=1.0)
+    with pytest.raises(InvalidInputError, match="class 7"):
+        replay(counterexample, model)
+
+
 NONE = {
     "outside the radius": {"radius": 0.39},
     "no other class": {"attacked": np.float32([0.6, 0.5])},
@@ -49,6 +73,8 @@ REFUSED = {
     "NaN": {"attacked": np.float32([np.nan, 0])},
     "float64": {"attacked": np.array([0.4, 0.5])},
     "no such class": {"certified": 7},
+    "no such claim": {"semantics": "radius_float64"},
+    "words for a number": {"radius": "0.45"},
 }
 
 

@@ -11,7 +11,7 @@ import psutil
 CLI = [sys.executable, "-m", "certify"]
 SAME = (
     "attacks.parquet", "bounds.json", "certificate.json", "certificates.parquet", "model.onnx",
-    "radius_attacks.parquet",
+    "perturbations.parquet", "radius_attacks.parquet", "stretches.parquet",
 )  # fmt: skip
 JOB = """
 name = "blobs"
