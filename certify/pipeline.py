@@ -1,4 +1,4 @@
-"""The story of a job: train, export, prove, certify, attack, search, stretch, check, seal, report.
+"""The story of a job: train, export, prove, certify, attack, search, check, seal, report.
 
 A model that was trained elsewhere is imported, and its story is the same from there on.
 """
@@ -24,6 +24,7 @@ CERTIFIED: tuple[Stage, ...] = (
     ("attack", stages.ATTACKED, stages.attack),
     ("search", refutation.PERTURBED, refutation.search),
     ("stretch", refutation.STRETCHED, refutation.stretch),
+    ("masking", refutation.MASKING, refutation.look_for_masking),
     ("check", refutation.SOUNDNESS, refutation.check),
     ("seal", "certificate.json", publish.seal),
     ("report", None, publish.report),

@@ -8,14 +8,15 @@ import pyarrow as pa
 
 from certify.counterexample import breaking_image, steep_pair
 from certify.run import Run
-from certify.stages import BOUNDS, CERTIFICATES, NETWORK, all_attacks
+from certify.stages import ATTACKED, BOUNDS, CERTIFICATES, NETWORK, all_attacks
 from models.proof.soundness import exceeded, violations
-from workers import attacking, searching, stretching
+from workers import alarms, attacking, searching, stretching
 from workers.searching import Part
 from workers.tasks import device
 
 PERTURBED = "perturbations.parquet"
 STRETCHED = "stretches.parquet"
+MASKING = "masking.json"
 SOUNDNESS = "soundness.json"
 COUNTEREXAMPLE = "counterexample.npz"
 
@@ -58,6 +59,18 @@ def stretch(run: Run) -> None:
             seed=run.job.seed,
         )
         run.dir.write_table(STRETCHED, table)
+        progress.advance()
+
+
+def look_for_masking(run: Run) -> None:
+    """Signs that the attacks were blind: they make robust accuracy too large, never a radius."""
+    searched = run.dir.read_table(PERTURBED)
+    with run.follow("masking", total=1, unit="program") as progress:
+        examples = run.dataset.test.take(searched["row"].to_numpy())
+        found = alarms.masking_alarms(
+            run.dir.read(NETWORK), examples, searched, run.dir.read_table(ATTACKED)
+        )
+        run.dir.write_json(MASKING, found)
         progress.advance()
 
 

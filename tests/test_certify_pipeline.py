@@ -28,9 +28,9 @@ def undisturbed(folder):
 def test_a_run_ends_with_every_artefact_and_an_honest_summary(folder, undisturbed):
     expected = {
         "attacks.parquet", "bounds.json", "certificate.json", "certificates.parquet", "data.json",
-        "environment.json", "events.jsonl", "job.json", "job.toml", "model.onnx", "network.onnx",
-        "perturbations.parquet", "pictures.parquet", "radius_attacks.parquet", "report.html",
-        "seconds.json", "soundness.json", "state.json", "stretches.parquet", "summary.json",
+        "environment.json", "events.jsonl", "job.json", "job.toml", "masking.json", "model.onnx",
+        "network.onnx", "perturbations.parquet", "pictures.parquet", "radius_attacks.parquet",
+        "report.html", "seconds.json", "soundness.json", "state.json", "stretches.parquet", "summary.json",
         "train",
     }  # fmt: skip
     found = {path.name for path in artefact(folder, "undisturbed", "").iterdir()}
@@ -67,7 +67,8 @@ def tampered(folder, run_id, *, factor):
     """A run whose bounds were made smaller after they were proved."""
     shutil.copytree(artefact(folder, "undisturbed", ""), artefact(folder, run_id, ""))
     for name in ("certificates.parquet", "attacks.parquet", "radius_attacks.parquet",
-                 "perturbations.parquet", "stretches.parquet", "soundness.json", "model.onnx",
+                 "masking.json", "perturbations.parquet", "stretches.parquet", "soundness.json",
+                 "model.onnx",
                  "certificate.json", "summary.json", "report.html"):  # fmt: skip
         artefact(folder, run_id, name).unlink()
     path = artefact(folder, run_id, "bounds.json")
