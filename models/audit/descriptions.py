@@ -1,7 +1,8 @@
 """The rows of `bounds.json`: are they named, ordered and shaped as the operators of the file?
 
-A row belongs to the node of its name, and rows come in the order of the nodes.  A node may have
-several rows, for the steps inside it, and the last of them has the shape of a result of the node.
+A row belongs to the node of its name, and rows come in the order of the nodes; one part of several
+results has its place behind the name, as in `split[1]`.  A node may have several rows, for the
+steps inside it, and the last of them has the shape of a result of the node.
 Shapes are those that the file's own types lead to; where they lead to none, none is compared.
 """
 
@@ -27,7 +28,7 @@ def check_descriptions(content: bytes, proof: Proof) -> None:
     nodes, shapes = list(model.graph.node), _shapes(model)
     at = 0
     for name, group in itertools.groupby(proof.operators, key=attrgetter("name")):
-        places = [p for p in range(at, len(nodes)) if name in {nodes[p].name, *nodes[p].output}]
+        places = [place for place in range(at, len(nodes)) if name in _names(nodes[place])]
         if not places:
             raise VerificationError(
                 f"operators: bounds.json has a row {name!r}, and the file no such operator there"
@@ -38,6 +39,13 @@ def check_descriptions(content: bytes, proof: Proof) -> None:
         used = any(row.operator == kind for row in proof.operators)
         if used and not any(kind in sentence for sentence in proof.assumptions):
             raise VerificationError(f"bounds: no assumption names {kind}, whose values rest on one")
+
+
+def _names(node: onnx.NodeProto) -> set[str]:
+    """What rows of a node may be called."""
+    named = {node.name, *node.output} - {""}
+    parts = {f"{name}[{part}]" for name in named for part in range(len(node.output))}
+    return named | parts
 
 
 def _check_shape(row: OperatorRow, known: list[str | None]) -> None:

@@ -17,8 +17,8 @@ def walked(source: str, steps: Sequence[Step]) -> dict[str, float]:
     bounds = {source: 1.0}
     for step in steps:
         moved = [np.array(bounds[name]) for name in step.operands]
-        together = above(float(step.together(moved)), 2 * len(moved) + 4)
-        if len(moved) == 1:
-            together = bounds[step.operands[0]]
+        together = bounds[step.operands[0]]
+        if len(moved) > 1:  # 0 exactly where no operand moves
+            together = above(float(step.together(moved)), 2 * len(moved) + 4) if any(moved) else 0.0
         bounds[step.result] = above(step.factor * together, 1) if step.factor and together else 0.0
     return bounds
