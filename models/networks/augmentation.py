@@ -119,19 +119,16 @@ def _affine(by: dict[str, Float[Tensor, " batch"]]) -> Float[Tensor, "batch 3 3"
 def _resampled(images: Images, place: Float[Tensor, "batch 3 3"]) -> Images:
     """Each image at the places that an affine map of [-1, 1]² says, between pixels bilinearly."""
     height, width = images.shape[2:]
-    stretch = height / width  # a turn keeps lengths in pixels, and the square is not one
+    stretch = torch.tensor([[1.0, height / width], [width / height, 1.0]], device=images.device)
+    turned = place[:, :2, :2] * stretch  # a turn keeps lengths in pixels, and [-1, 1]² is a square
     down, right = (
         (2 * torch.arange(side, device=images.device) + 1) / side - 1 for side in (height, width)
     )
-    xx, xy, x, yx, yy, y = place[:, :2].flatten(1)[:, :, None, None].unbind(1)
-    grid = torch.stack(
-        (
-            xx * right + xy * stretch * down[:, None] + x,
-            yx / stretch * right + yy * down[:, None] + y,
-        ),
-        dim=3,
-    )
-    return functional.grid_sample(images, grid, align_corners=False)
+    along, across, moved = turned[:, :, 1], turned[:, :, 0], place[:, :2, 2]
+    from_row = along[:, :, None] * down + moved[:, :, None]
+    from_column = across[:, :, None] * right
+    grid = from_row[:, :, :, None] + from_column[:, :, None, :]
+    return functional.grid_sample(images, grid.permute(0, 2, 3, 1), align_corners=False)
 
 
 def _chosen(images: Images, share: float, *, generator: torch.Generator) -> Bool[Tensor, " batch"]:
