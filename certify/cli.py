@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import typer
 
-from certify.commands import preparing, proving, running
+from certify.commands import cluster, preparing, proving, running, steering, watching
 from models.errors import CertifyError
 
 app = typer.Typer(
@@ -18,6 +18,12 @@ app = typer.Typer(
 for command in (
     running.submit,
     running.evaluate,
+    watching.status,
+    watching.logs,
+    watching.wait,
+    steering.stop,
+    steering.resume,
+    steering.delete,
     proving.bound,
     preparing.init,
     preparing.doctor,
@@ -26,6 +32,8 @@ for command in (
     proving.verify,
 ):
     app.command()(command)
+app.command("list")(watching.list_runs)
+app.add_typer(cluster.app, name="cluster")
 
 
 def main() -> NoReturn:

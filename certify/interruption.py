@@ -1,15 +1,18 @@
-"""Ctrl-C and SIGTERM stop a run, even where a library swallows the exception that they raise.
+"""What may stop a run before its end: Ctrl-C, SIGTERM, a time limit, a file in the run's folder.
 
 Python raises KeyboardInterrupt in whatever code happens to run, and a library that waits in
 compiled code may drop it.  So the wish is remembered, and obeyed again at the next step of a stage.
+The file is how `certify stop` reaches a run on any machine that shares its folder; it is looked
+for between two steps, so that the step at hand is finished and kept.
 """
 
 import signal
-from threading import Event
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-_asked = Event()
+_wishes: list[str] = []
+_requests: list[Path] = []
 
 
 def listen() -> None:
@@ -18,16 +21,31 @@ def listen() -> None:
         signal.signal(each, _interrupt)
 
 
+def limit(seconds: float | None) -> None:
+    """Stop when so many seconds have passed from now on; None sets no limit."""
+    if seconds is not None:
+        signal.signal(signal.SIGALRM, _interrupt)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def heed(request: Path) -> None:
+    """Stop between two steps once there is such a file."""
+    _requests.append(request)
+
+
 def obey() -> None:
     """Stop here if that was asked.
 
     Raises:
-        KeyboardInterrupt: If it was.
+        KeyboardInterrupt: If it was, with the reason.
     """
-    if _asked.is_set():
-        raise KeyboardInterrupt
+    if any(request.exists() for request in _requests):
+        raise KeyboardInterrupt("stopped on request")
+    if _wishes:
+        raise KeyboardInterrupt(_wishes[0])
 
 
-def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-    _asked.set()
-    raise KeyboardInterrupt
+def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+    over = number == signal.SIGALRM
+    _wishes.append("the time limit is reached" if over else "interrupted")
+    raise KeyboardInterrupt(_wishes[0])

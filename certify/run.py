@@ -1,18 +1,20 @@
 """One execution of a job: what every stage reads, and the record of how far it is."""
 
-import os
 import time
+import traceback
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from certify.environment import describe_environment
 from certify.interruption import obey
 from certify.job import JobSpec
-from certify.progress import Reporter, StageProgress
+from certify.progress import QUIET_SECONDS, Reporter, StageProgress
+from certify.records import Record, stored
 from certify.run_dir import RunDir
-from models.errors import CertifyError, JobError
+from models.errors import CertifyError, ClusterError, JobError
 from models.splits import Dataset
 from workers.data import describe
 from workers.foreign import Foreign
@@ -51,10 +53,15 @@ class Run:
 
     def follow(self, stage: str, *, total: int, unit: str) -> AbstractContextManager[StageProgress]:
         """A bar or a line for a stage, and a record of it in `state.json`."""
+        told = time.monotonic()
 
         def record(done: int) -> None:
+            nonlocal told
             progress = {"done": done, "total": total, "unit": unit}
             self.note("RUNNING", stage=stage, progress=progress)
+            if time.monotonic() - told >= QUIET_SECONDS:
+                told = time.monotonic()
+                self.dir.record("stage goes on", stage=stage, **progress)
 
         return self.reporter.stage(stage, total=total, unit=unit, record=record)
 
@@ -70,7 +77,8 @@ class Run:
         finally:
             seconds = self.seconds()
             seconds[stage] = round(seconds.get(stage, 0.0) + time.monotonic() - started, 3)
-            self.dir.write_json("seconds.json", seconds)
+            with suppress(ClusterError):  # a full disk has been told of
+                self.dir.write_json("seconds.json", seconds)
         self.dir.record("stage ends", stage=stage, seconds=seconds[stage])
 
     def seconds(self) -> dict[str, float]:
@@ -82,34 +90,54 @@ class Run:
 
     def note(self, status: str, **facts: Any) -> None:
         """Write where the run stands: Ray's status words, stage, progress, verdict, reason."""
-        state = {
-            "run": self.dir.run,
-            "name": self.job.name,
-            "status": status,
-            "stage": None,
-            "progress": None,
-            "verdict": None,
-            "reason": None,
-            "process": os.getpid(),
-        }
-        if self.dir.has("state.json") and "stage" not in facts:  # how far it was when it ended
-            before = self.dir.read_json("state.json")
-            state |= {key: before.get(key) for key in ("stage", "progress")}
-        self.dir.write_json("state.json", state | facts)
+        note(self.dir, status, name=self.job.name, **facts)
 
-    @contextmanager
-    def watched(self) -> Iterator[None]:
+    def watched(self) -> AbstractContextManager[None]:
         """Leave a truthful record however the run ends."""
-        try:
-            yield
-        except KeyboardInterrupt:
-            self.note("STOPPED", verdict="incomplete", reason="interrupted")
-            raise
-        except BaseException as fault:
-            known = isinstance(fault, CertifyError)
-            reason = str(fault) if known else f"{type(fault).__name__}: {fault}"
-            self.note("FAILED", verdict="incomplete", reason=reason)
-            raise
+        return watched(self.dir, name=self.job.name)
+
+
+@contextmanager
+def watched(run_dir: RunDir, *, name: str) -> Iterator[None]:
+    """Leave a truthful record however a run ends, where the disk still takes one."""
+    try:
+        yield
+    except KeyboardInterrupt as wish:
+        with suppress(ClusterError):
+            note(run_dir, "STOPPED", name=name, verdict="incomplete", reason=_why(wish))
+        raise
+    except BaseException as fault:
+        with suppress(ClusterError):
+            status = fault.exit_status if isinstance(fault, CertifyError) else 1
+            if not isinstance(fault, CertifyError):
+                run_dir.record("bug", traceback=traceback.format_exc())
+            note(
+                run_dir,
+                "FAILED",
+                name=name,
+                verdict="incomplete",
+                reason=_why(fault),
+                exit_status=status,
+            )
+        raise
+
+
+def note(run_dir: RunDir, status: str, *, name: str, **facts: Any) -> None:
+    """Write a run's record, and a line of its history where the status is another than before.
+
+    Args:
+        run_dir: the run's folder.
+        status: one of Ray's words.
+        name: of the job.
+        facts: what else a `Record` holds; stage and progress stay what they were if left out.
+    """
+    before = stored(run_dir)
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    kept = {} if "stage" in facts else {"stage": before.stage, "progress": before.progress}
+    record = Record(run_dir.run, name=name, status=status, since=now, **(kept | facts))
+    if (before.status, before.reason) != (status, record.reason):
+        run_dir.record("status", status=status, stage=record.stage, reason=record.reason)
+    run_dir.write_json("state.json", record.to_json())  # last: who follows ends with it
 
 
 def check_same_job(run_dir: RunDir, job: JobSpec) -> None:
@@ -120,8 +148,26 @@ def check_same_job(run_dir: RunDir, job: JobSpec) -> None:
     """
     if not run_dir.has("job.json"):
         return
-    stored = JobSpec.model_validate_json(run_dir.read("job.json"))
-    if stored.sha256() != job.sha256():
+    if stored_job(run_dir).sha256() != job.sha256():
         raise JobError(
             f"run {run_dir.run} exists with another job; accepted is the same job, or another id"
         )
+
+
+def stored_job(run_dir: RunDir) -> JobSpec:
+    """The resolved job that a run began with.
+
+    Raises:
+        JobError: If it is not there or damaged.
+    """
+    try:
+        return JobSpec.model_validate_json(run_dir.read("job.json"))
+    except (OSError, ValueError):
+        place = run_dir.at("job.json")
+        raise JobError(f"{place} cannot be read; submit the job again under another id") from None
+
+
+def _why(fault: BaseException) -> str:
+    if isinstance(fault, KeyboardInterrupt):
+        return str(fault) or "interrupted"
+    return str(fault) if isinstance(fault, CertifyError) else f"{type(fault).__name__}: {fault}"

@@ -4,6 +4,8 @@ A file appears whole or not at all: it is written beside its place, flushed to t
 renamed.  What a run has done is what lies in its folder.
 """
 
+import errno
+import fcntl
 import io
 import json
 import os
@@ -20,15 +22,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from models.errors import CertifyError, JobError
+from models.errors import ClusterError, JobError
 
 RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,127}")
+LOOKING_SECONDS = 1.0
+"""Far more than it takes to look whether a run is held."""
 
 
 class RunDir:
     """The folder `runs/<run id>` and its artefacts, by name."""
 
     def __init__(self, root: Path, run: str) -> None:
+        if re.match(r"[a-z0-9]+:/", str(root)):
+            raise JobError(
+                f"runs in {root} are refused; accepted is a folder, of a shared disk too"
+            )
         if not RUN_ID.fullmatch(run):
             raise JobError(
                 f"run id {run!r} is refused; accepted are lower-case letters, digits and dashes"
@@ -59,22 +67,33 @@ class RunDir:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run for this process alone.
+        """Hold the run for this process alone; somebody who just looks is waited for.
 
         Raises:
             JobError: If another process holds it.
         """
         try:
-            with FileLock(self.at(".lock"), timeout=0):
+            with FileLock(self.at(".lock"), timeout=LOOKING_SECONDS):
                 yield
         except Timeout:
             raise JobError(f"run {self.run} is being worked on by another process") from None
+
+    def held(self) -> bool:
+        """Whether a process holds the run; a reader may ask, on a read-only disk too."""
+        try:
+            with self.at(".lock").open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError as fault:
+            return fault.errno in (errno.EAGAIN, errno.EACCES)
+        return False
 
     def write(self, name: str, content: bytes | str) -> None:
         """Write an artefact, whole or not at all.
 
         Raises:
-            CertifyError: If the disk refuses.
+            ClusterError: If the disk refuses.
         """
         target = self.at(name)
         data = content.encode() if isinstance(content, str) else content
@@ -92,7 +111,7 @@ class RunDir:
                 Path(beside).unlink(missing_ok=True)
                 raise
         except OSError as fault:
-            raise CertifyError(f"{target} cannot be written: {fault.strerror}") from None
+            raise ClusterError(f"{target} cannot be written: {fault.strerror}") from None
 
     def write_json(self, name: str, value: Any) -> None:
         """Write numbers and texts; NaN and infinities are refused."""
@@ -109,12 +128,31 @@ class RunDir:
         return self.at(name).read_bytes()
 
     def read_json(self, name: str) -> Any:
-        """An artefact of numbers and texts."""
-        return json.loads(self.read(name))
+        """An artefact of numbers and texts.
+
+        Raises:
+            JobError: If it is damaged.
+        """
+        try:
+            return json.loads(self.read(name))
+        except (ValueError, RecursionError):
+            raise self._damaged(name) from None
 
     def read_table(self, name: str) -> pa.Table:
-        """A table."""
-        return pq.read_table(self.at(name), partitioning=None)
+        """A table.
+
+        Raises:
+            JobError: If it is damaged.
+        """
+        try:
+            return pq.read_table(self.at(name), partitioning=None)
+        except pa.ArrowInvalid:
+            raise self._damaged(name) from None
+
+    def _damaged(self, name: str) -> JobError:
+        return JobError(
+            f"{self.at(name)} is damaged; delete it and resume the run to make it again"
+        )
 
     def delete(self, name: str) -> None:
         """Remove an artefact that a later one has replaced, and its folder with the last one."""
@@ -124,15 +162,17 @@ class RunDir:
             path.parent.rmdir()
 
     def record(self, event: str, **facts: object) -> None:
-        """Append a line to the run's history."""
+        """Append a line to the run's history, and end the one that a dying process left open."""
         moment = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"time": moment, "event": event, **facts}, ensure_ascii=False)
         path = self.at("events.jsonl")
         try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
+            with path.open("ab+") as file:
+                file.seek(max(0, file.tell() - 1))
+                torn = file.read(1) not in (b"", b"\n")
+                file.write((torn * "\n" + line + "\n").encode())
         except OSError as fault:
-            raise CertifyError(f"{path} cannot be written: {fault.strerror}") from None
+            raise ClusterError(f"{path} cannot be written: {fault.strerror}") from None
 
 
 def new_run_id(name: str) -> str:

@@ -1,14 +1,18 @@
 """Run a job here: its data, its folder, and a Ray of this process's own."""
 
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from certify.interruption import listen
+from certify.interruption import heed, limit, listen
 from certify.job import JobSpec
+from certify.origin import Origin
 from certify.progress import Reporter
 from certify.run import Run, check_same_job
 from certify.run_dir import RunDir
+from certify.standing import command
+from certify.steering import STOP
 from models.model_spec import OnnxSpec
 from models.splits import Dataset
 from workers.cluster import embedded_cluster, warm_up
@@ -35,27 +39,57 @@ def run_here(
     Raises:
         CertifyError: If anything is refused or fails.
     """
-    from certify.pipeline import run_job
-
     reporter = Reporter()
     run_dir = RunDir(runs, run)
-    foreign = None
-    if isinstance(job.model, OnnxSpec):
-        foreign = read_foreign(job.model, job.data, folder=folder)
-        job = job.with_model_hash(foreign.sha256)
+    job, dataset, foreign = read_inputs(job, folder)
     check_same_job(run_dir, job)
-    dataset = foreign.dataset if foreign else load_data(job.data, seed=job.seed, folder=folder)
     run_dir.create()
     with run_dir.locked():
+        run_dir.delete(STOP)
+        Origin(folder.resolve()).write(run_dir)
+        again = command("resume", run, runs)
+        reporter.say(f"run {run}; stop it with Ctrl-C, continue it with: {again}")
         opened = Run(job, dataset, run_dir, reporter, foreign)
-        opened.open(text)
-        reporter.say(f"run {run}; stop it with Ctrl-C, continue it with --run {run}")
-        started = time.monotonic()
-        with opened.watched(), embedded_cluster(job.resources):
+        return carry_out(opened, text, embedded_cluster(job.resources)), run_dir
+
+
+def carry_out(run: Run, text: bytes, cluster: AbstractContextManager[None]) -> dict[str, Any]:
+    """Run a job whose folder this process holds, on a cluster that is entered here.
+
+    Returns:
+        The summary.
+
+    Raises:
+        CertifyError: If anything is refused or fails.
+    """
+    from certify.pipeline import run_job
+
+    run.open(text)
+    started = time.monotonic()
+    with run.watched():
+        heed(run.dir.at(STOP))
+        run.note("PENDING", reason="Ray starts")
+        with cluster:
+            limit(run.job.resources.time_limit)
             listen()  # Ray takes SIGTERM for itself
-            warm_up(job.resources)
-            reporter.say(f"{'start':<8} {time.monotonic() - started:6.1f} s   Ray")
-            return run_job(opened), run_dir
+            warm_up(run.job.resources)
+            run.reporter.say(f"{'start':<8} {time.monotonic() - started:6.1f} s   Ray")
+            return run_job(run)
+
+
+def read_inputs(job: JobSpec, folder: Path) -> tuple[JobSpec, Dataset, Foreign | None]:
+    """The images of a job, and the model where somebody else trained it.
+
+    Returns:
+        The job, which then speaks of one foreign file and no other; its data; its model.
+
+    Raises:
+        CertifyError: If they are refused.
+    """
+    if isinstance(job.model, OnnxSpec):
+        foreign = read_foreign(job.model, job.data, folder=folder)
+        return job.with_model_hash(foreign.sha256), foreign.dataset, foreign
+    return job, load_data(job.data, seed=job.seed, folder=folder), None
 
 
 def rehearse_here(job: JobSpec, folder: Path) -> str:

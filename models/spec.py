@@ -117,3 +117,7 @@ class ResourcesSpec(Spec):
     """Processors of each; a fair part of this machine's if left out."""
     gpus_per_worker: NonNegativeInt = 0
     """GPUs of each; asking for one where there is none is an error."""
+    memory_per_worker: PositiveFloat | None = None
+    """Gigabytes (10⁹ bytes) that must be free for each; not asked for if left out."""
+    time_limit: PositiveFloat | None = None
+    """Seconds after which the run stops, to be resumed later; none if left out."""

@@ -9,6 +9,7 @@ import pytest
 from tests.whole_runs import (
     artefact,
     assert_same,
+    run,
     start,
     submit,
     user_folder,
@@ -42,7 +43,7 @@ def test_ctrl_c_in_the_attack_and_the_same_command_again(folder, undisturbed):
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 5, err
-    assert "--run stopped" in err
+    assert "interrupted; continue with: certify resume stopped" in err
     assert "Traceback" not in err
     state = json.loads(artefact(folder, "stopped", "state.json").read_text())
     assert (state["status"], state["stage"], state["verdict"]) == (
@@ -52,7 +53,7 @@ def test_ctrl_c_in_the_attack_and_the_same_command_again(folder, undisturbed):
     )
     assert 0 < state["progress"]["done"] < state["progress"]["total"] == 72
     written = first[0].stat().st_mtime_ns
-    process = start(folder, "submit", "job.toml", "--run", "stopped")
+    process = start(folder, "resume", "stopped")
     wait_for(lambda: len(list(shards.glob("*.parquet"))) > len(first) or process.poll() is not None)
     if first[0].exists():
         assert first[0].stat().st_mtime_ns == written  # not attacked again
@@ -76,6 +77,13 @@ def test_a_driver_that_is_killed_in_training_goes_on_from_its_last_epoch(folder,
     wait_for(lambda: list(artefact(folder, "dead", "train").glob("epoch-*.safetensors")))
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    status, _, err = submit(folder, "dead")
+    _, out, _ = run(folder, "status", "dead", "--json")
+    record = json.loads(out)
+    assert (record["status"], record["stage"], record["verdict"]) == (
+        "FAILED",
+        "train",
+        "incomplete",
+    )
+    status, _, err = run(folder, "resume", "dead")
     assert status == 0, err
     assert_same(folder, "dead")

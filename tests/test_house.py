@@ -35,7 +35,16 @@ def loaded_by(*arguments, modules):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["submit", "--help"], ["evaluate", "--help"], ["submit", "none.toml"]]
+    "arguments",
+    [
+        ["--help"],
+        ["submit", "--help"],
+        ["evaluate", "--help"],
+        ["submit", "none.toml"],
+        ["list"],
+        ["status"],
+        ["logs", "none"],
+    ],
 )
 def test_a_command_that_computes_nothing_loads_neither_torch_nor_ray(arguments):
     assert loaded_by(*arguments, modules=("torch", "ray", "matplotlib", "onnx")) == "[]"
@@ -60,7 +69,10 @@ def test_every_command_of_the_readme_exists_with_its_options():
     assert {line.split()[0] for line in lines} == set(commands)
     for line in lines:
         name, *arguments = line.split()
-        known = {option for parameter in commands[name].params for option in parameter.opts}
+        command = commands[name]
+        if hasattr(command, "commands"):
+            command, *arguments = command.commands[arguments[0]], *arguments[1:]
+        known = {option for parameter in command.params for option in parameter.opts}
         assert {word for word in arguments if word.startswith("--")} <= known, line
 
 

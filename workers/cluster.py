@@ -7,7 +7,6 @@ fresh one to a session, in a file that only its owner can read.
 import importlib
 import logging
 import os
-import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,8 @@ from pathlib import Path
 
 from models.errors import ClusterError
 from models.spec import ResourcesSpec
+from workers.head import write_token
+from workers.tasks import are_reserved, remote
 
 IDLE_MS = str(3_600_000)
 """A worker that has loaded its packages waits this long: a new one needs seconds to load them."""
@@ -53,16 +54,24 @@ def embedded_cluster(resources: ResourcesSpec) -> Iterator[None]:
         except (ConnectionError, RuntimeError, OSError, ValueError) as fault:
             raise ClusterError(f"Ray does not start here: {_first_line(fault)}") from None
         try:
-            _check_gpus(resources)
+            _check(resources)
             yield
         finally:
             ray.shutdown()
 
 
 def all_cpus(resources: ResourcesSpec) -> int:
-    """Processors of all workers together: as asked, or a fair part of this process's to each."""
-    each = resources.cpus_per_worker or max(1, usable_cpus() // resources.workers)
-    return each * resources.workers
+    """Processors of all workers together: as asked, or a fair part of this process's to each.
+
+    In a reserved part of a cluster each worker has one where nothing is asked.
+    """
+    fair = 1 if are_reserved() else max(1, usable_cpus() // resources.workers)
+    return (resources.cpus_per_worker or fair) * resources.workers
+
+
+def task_cpus(resources: ResourcesSpec) -> int:
+    """Most processors of one task: all of them, or one worker's where those may lie apart."""
+    return all_cpus(resources) // (resources.workers if are_reserved() else 1)
 
 
 def usable_cpus() -> int:
@@ -74,9 +83,7 @@ def usable_cpus() -> int:
 
 def warm_up(resources: ResourcesSpec) -> None:
     """Let one process to a processor load what the first stages need, without waiting for it."""
-    import ray
-
-    loading = ray.remote(num_cpus=1)(_load)
+    loading = remote(_load)
     for _ in range(all_cpus(resources)):
         loading.remote()
 
@@ -88,10 +95,7 @@ def _load() -> None:
 
 def _require_token(private: Path) -> None:
     """Turn token authentication on, with a token that nobody else can read."""
-    token = private / "token"
-    handle = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w") as file:
-        file.write(secrets.token_hex(32))
+    token = write_token(private / "token")
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -108,13 +112,16 @@ def _stay_on_loopback() -> None:
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
 
-def _check_gpus(resources: ResourcesSpec) -> None:
+def _check(resources: ResourcesSpec) -> None:
     import ray
 
-    asked = resources.gpus_per_worker * resources.workers
-    found = int(ray.cluster_resources().get("GPU", 0))
-    if asked > found:
-        raise ClusterError(f"{asked} GPUs are asked for; the cluster has {found}")
+    found = ray.cluster_resources()
+    asked, gpus = resources.gpus_per_worker * resources.workers, int(found.get("GPU", 0))
+    if asked > gpus:
+        raise ClusterError(f"{asked} GPUs are asked for; the cluster has {gpus}")
+    memory, there = (resources.memory_per_worker or 0) * resources.workers, found["memory"] / 1e9
+    if memory > there:
+        raise ClusterError(f"{memory:g} GB of memory are asked for; the cluster has {there:.3g}")
 
 
 def _first_line(fault: BaseException) -> str:

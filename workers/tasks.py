@@ -5,6 +5,8 @@ digit of the result.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from models.errors import CertifyError, ClusterError
@@ -12,13 +14,35 @@ from models.spec import ResourcesSpec
 
 RETRIES = 3
 """How often a task starts again after its worker died."""
+_reserved: ContextVar[Any] = ContextVar("reserved", default=None)
+
+
+@contextmanager
+def inside(placement_group: Any) -> Iterator[None]:
+    """Run all tasks in a reserved part of a cluster, for as long as the block lasts."""
+    before = _reserved.set(placement_group)
+    try:
+        yield
+    finally:
+        _reserved.reset(before)
+
+
+def are_reserved() -> bool:
+    """Whether tasks run in a reserved part of a cluster."""
+    return _reserved.get() is not None
 
 
 def remote(function: Callable[..., Any], *, cpus: int = 1, gpus: float = 0) -> Any:
     """A function as a Ray task with that many processors and GPUs."""
     import ray
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-    return ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(function)
+    where: Any = "DEFAULT"
+    if are_reserved():
+        where = PlacementGroupSchedulingStrategy(_reserved.get())
+    return ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES, scheduling_strategy=where)(
+        function
+    )
 
 
 def share(value: Any) -> Any:

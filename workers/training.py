@@ -14,7 +14,7 @@ from models.model_spec import TrainedSpec
 from models.spec import ResourcesSpec
 from models.splits import Dataset, Split, refuse_unreachable
 from models.train_spec import TrainSpec
-from workers.cluster import all_cpus
+from workers.cluster import task_cpus
 from workers.tasks import device, remote, result, share, threads
 
 Metrics = dict[str, Any]
@@ -58,7 +58,7 @@ def lesson(
         input_shape=dataset.input_shape,
         seed=seed,
         eps=eps,
-        threads=all_cpus(resources),
+        threads=task_cpus(resources),
         device=device(resources),
     )
 

@@ -1,12 +1,9 @@
-"""Arguments, options and exit statuses that several commands share."""
+"""Arguments and options that several commands share."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
-EXIT_STATUS = {"passed": 0, "gate_failed": 3, "refuted": 4, "incomplete": 5}
-"""Of a verdict; those of errors are in `models/errors.py`."""
 
 JobFile = Annotated[
     Path, typer.Argument(metavar="JOB_FILE", help="A job file in TOML.", show_default=False)
@@ -14,8 +11,13 @@ JobFile = Annotated[
 ModelFile = Annotated[
     Path, typer.Argument(metavar="MODEL.onnx", help="An ONNX classifier.", show_default=False)
 ]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run.", show_default=False)]
 RunsFolder = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
 RunId = Annotated[
     str | None, typer.Option("--run", metavar="ID", help="Id of the run; continues one.")
+]
+Address = Annotated[
+    str | None,
+    typer.Option("--address", metavar="URL", help="Cluster to run on; this machine if left out."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]

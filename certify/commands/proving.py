@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from certify.commands.options import EXIT_STATUS, AsJson, ModelFile, RunsFolder
+from certify.commands.options import AsJson, ModelFile, RunsFolder
 
 
 def bound(model: ModelFile, as_json: AsJson = False) -> None:
@@ -59,6 +59,7 @@ def replay(
 ) -> None:
     """Show the break of a certificate again, from the files alone."""
     from certify.outcome import print_replay
+    from certify.records import EXIT_STATUS
     from certify.replay import replay as replayed
 
     found = replayed(counterexample, model or counterexample.parent / "network.onnx")

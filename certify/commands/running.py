@@ -5,7 +5,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from certify.commands.options import EXIT_STATUS, AsJson, JobFile, ModelFile, RunId, RunsFolder
+from certify.commands.options import Address, AsJson, JobFile, ModelFile, RunId, RunsFolder
 from certify.job import JobSpec, load_job
 from models.errors import IncompleteRunError
 
@@ -21,15 +21,30 @@ def submit(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check job, data and model, then stop.")
     ] = False,
+    address: Address = None,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="On a cluster: submit, and do not follow the run.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a job from data to a report, on a Ray of this machine's own."""
+    """Run a job from data to a report, on a Ray of this machine's own or on a cluster."""
     job = load_job(job_file, overrides=overrides or ())
     if dry_run:
         _rehearse(job, job_file, folder=job_file.parent)
         return
-    text = job_file.read_bytes()
-    _carry_out(job, text, folder=job_file.parent, runs=runs, run=run, as_json=as_json)
+    text, folder = job_file.read_bytes(), job_file.parent
+    if address is None:
+        carry_out(job, text, folder=folder, runs=runs, run=run, as_json=as_json)
+    carry_out_there(
+        job,
+        text,
+        folder=folder,
+        runs=runs,
+        run=run,
+        address=address,
+        follow=not no_wait,
+        as_json=as_json,
+    )
 
 
 def evaluate(
@@ -81,7 +96,7 @@ def evaluate(
     if dry_run:
         _rehearse(job, model, folder=Path())
         return
-    _carry_out(job, text, folder=Path(), runs=runs, run=run, as_json=as_json)
+    carry_out(job, text, folder=Path(), runs=runs, run=run, as_json=as_json)
 
 
 def _rehearse(job: JobSpec, file: Path, *, folder: Path) -> None:
@@ -92,21 +107,62 @@ def _rehearse(job: JobSpec, file: Path, *, folder: Path) -> None:
     typer.echo(f"{file}: in order; {described}")
 
 
-def _carry_out(
+def carry_out(
     job: JobSpec, text: bytes, *, folder: Path, runs: Path, run: str | None, as_json: bool
 ) -> NoReturn:
     """Run a job to its end, print what came out, and end with the verdict's exit status."""
     from certify.interruption import listen
     from certify.outcome import print_outcome
+    from certify.records import EXIT_STATUS
     from certify.run_dir import new_run_id
+    from certify.standing import command
     from certify.submission import run_here
 
     listen()
+    run = run or new_run_id(job.name)
     try:
-        summary, run_dir = run_here(
-            job, text, folder=folder, runs=runs, run=run or new_run_id(job.name)
-        )
-    except KeyboardInterrupt:
-        raise IncompleteRunError("interrupted; the run's id and --run continue it") from None
+        summary, run_dir = run_here(job, text, folder=folder, runs=runs, run=run)
+    except KeyboardInterrupt as wish:
+        again = command("resume", run, runs)
+        raise IncompleteRunError(f"{wish or 'interrupted'}; continue with: {again}") from None
     print_outcome(summary, report=run_dir.at("report.html"), as_json=as_json)
     raise typer.Exit(EXIT_STATUS[summary["verdict"]])
+
+
+def carry_out_there(
+    job: JobSpec,
+    text: bytes,
+    *,
+    folder: Path,
+    runs: Path,
+    run: str | None,
+    address: str,
+    follow: bool,
+    as_json: bool,
+) -> NoReturn:
+    """Run a job on a cluster, and end with its exit status unless it is not followed."""
+    from certify.outcome import print_outcome
+    from certify.remote import begin_there
+    from certify.run_dir import RunDir, new_run_id
+    from certify.standing import command, in_one_line, print_json
+
+    run_dir = RunDir(runs, run or new_run_id(job.name))
+    there = begin_there(job, text, folder=folder, run_dir=run_dir, address=address)
+    for verb, options in (("logs", " -f"), ("stop", ""), ("wait", "")):
+        typer.echo(command(verb, run_dir.run, runs, options=options), err=True)
+    if not follow:
+        print_json(there.record().to_json()) if as_json else typer.echo(run_dir.run)
+        raise typer.Exit(0)
+    try:
+        for line in there.lines():
+            typer.echo(line, err=True)
+    except KeyboardInterrupt:
+        again = command("wait", run_dir.run, runs)
+        raise IncompleteRunError(f"the run goes on, unfollowed; see {again}") from None
+    record = there.record()
+    if record.verdict in ("passed", "gate_failed", "refuted"):
+        summary = run_dir.read_json("summary.json")
+        print_outcome(summary, report=run_dir.at("report.html"), as_json=as_json)
+    else:
+        typer.echo(f"error: {in_one_line(record)}", err=True)
+    raise typer.Exit(record.exit_status or 0)

@@ -1,0 +1,83 @@
+"""Commands that act on a run that is there."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from certify.commands.options import Address, AsJson, RunName, RunsFolder
+
+
+def stop(
+    run: RunName,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Ask, and do not wait for the end.")
+    ] = False,
+    runs: RunsFolder = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    """Stop a run: the shard at hand is finished, and all results are kept."""
+    from certify.history import changes
+    from certify.records import find_run, read_record
+    from certify.standing import in_one_line, print_json
+    from certify.steering import ask_to_stop
+
+    run_dir = find_run(runs, run)
+    ask_to_stop(run_dir)
+    if no_wait:
+        record = read_record(run_dir)
+    else:
+        typer.echo("it stops after the shard at hand", err=True)
+        *_, record = changes(run_dir)
+    if as_json:
+        print_json(record.to_json())
+    else:
+        typer.echo(in_one_line(record))
+
+
+def resume(
+    run: RunName,
+    address: Address = None,
+    here: Annotated[
+        bool, typer.Option("--here", help="On this machine, whatever it was begun on.")
+    ] = False,
+    runs: RunsFolder = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    """Continue a run that was stopped or whose process died, where it was begun."""
+    from certify.commands.running import carry_out, carry_out_there
+    from certify.origin import read_origin
+    from certify.records import find_run, read_record
+    from certify.run import stored_job
+    from certify.standing import in_one_line
+
+    run_dir = find_run(runs, run)
+    record = read_record(run_dir)
+    if record.live or record.verdict != "incomplete":
+        typer.echo(f"{in_one_line(record)}; nothing is left to resume", err=True)
+        raise typer.Exit(record.exit_status or 0)
+    job, begun = stored_job(run_dir), read_origin(run_dir)
+    text = run_dir.read("job.toml")
+    place = None if here else address or begun.address
+    if place is None:
+        carry_out(job, text, folder=begun.folder, runs=runs, run=run, as_json=as_json)
+    carry_out_there(
+        job,
+        text,
+        folder=begun.folder,
+        runs=runs,
+        run=run,
+        address=place,
+        follow=True,
+        as_json=as_json,
+    )
+
+
+def delete(run: RunName, runs: RunsFolder = Path("runs")) -> None:
+    """Delete a run that has ended, with all its artefacts."""
+    from certify.records import find_run
+    from certify.steering import delete_run
+
+    run_dir = find_run(runs, run)
+    delete_run(run_dir)
+    typer.echo(run_dir.path)

@@ -1,0 +1,61 @@
+"""The process of a run on a cluster, started by Ray: `python -m certify.driver RUNS RUN`.
+
+All that it needs lies in the run's folder, which it shares with whoever submitted the run.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from certify.interruption import listen, obey
+from certify.origin import read_origin
+from certify.progress import Reporter
+from certify.records import EXIT_STATUS, find_run
+from certify.run import Run, note, stored_job, watched
+from certify.run_dir import RunDir
+from models.errors import CertifyError
+
+
+def main() -> NoReturn:
+    """Carry out the run that the command line names."""
+    runs, run = sys.argv[1:]
+    listen()
+    try:
+        summary = drive(find_run(Path(runs), run))
+    except CertifyError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt as wish:
+        print(wish, file=sys.stderr)  # noqa: T201
+        sys.exit(EXIT_STATUS["incomplete"])
+    sys.exit(EXIT_STATUS[summary["verdict"]])
+
+
+def drive(run_dir: RunDir) -> dict[str, Any]:
+    """Run or continue a run on the cluster that this process was started on.
+
+    Returns:
+        The summary.
+
+    Raises:
+        CertifyError: If anything is refused or fails; the run's record says what.
+    """
+    from certify.submission import carry_out, read_inputs
+    from workers.shared_cluster import shared_cluster
+
+    with run_dir.locked():
+        name = stored_job(run_dir).name
+        with watched(run_dir, name=name):
+            job, dataset, foreign = read_inputs(stored_job(run_dir), read_origin(run_dir).folder)
+
+            def waits(reason: str) -> None:
+                obey()
+                note(run_dir, "PENDING", name=name, reason=reason)
+
+            run = Run(job, dataset, run_dir, Reporter(), foreign)
+            cluster = shared_cluster(job.resources, waits=waits)
+            return carry_out(run, run_dir.read("job.toml"), cluster)
+
+
+if __name__ == "__main__":
+    main()

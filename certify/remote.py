@@ -1,0 +1,104 @@
+"""Run a job on a cluster: begun here, carried out there, followed through the run's own record.
+
+The runs folder, and the data, must lie where the cluster's head sees them under the same path: on
+the same machine, or on a disk that both share.
+"""
+
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from certify.history import events, in_words, length
+from certify.job import JobSpec
+from certify.origin import Origin, read_origin
+from certify.progress import Reporter
+from certify.records import Record, is_run, read_record
+from certify.run import Run, check_same_job, note
+from certify.run_dir import RunDir
+from certify.steering import STOP
+from certify.submission import read_inputs
+from models.errors import ClusterError
+from workers.jobs import connect, failure, submit_once
+
+ASK_SECONDS = 3.0
+"""Between two questions to the cluster about a run that has not begun."""
+
+
+class There:
+    """A run on a cluster, seen from here."""
+
+    def __init__(self, run_dir: RunDir, client: Any, submission: str, start: int) -> None:
+        self.dir, self.start = run_dir, start
+        self._client, self._submission, self._asked = client, submission, time.monotonic()
+
+    def lines(self) -> Iterator[str]:
+        """What happens to it from its submission on, in words, until it ends."""
+        for event in events(self.dir, follow=True, start=self.start, meanwhile=self._look):
+            yield in_words(event)
+
+    def record(self) -> Record:
+        """Where it stands."""
+        return read_record(self.dir)
+
+    def _look(self) -> None:
+        """Write down why a run never began, which only the cluster knows."""
+        if time.monotonic() - self._asked < ASK_SECONDS:
+            return
+        self._asked = time.monotonic()
+        record = self.record()
+        if record.status != "PENDING" or self.dir.held():
+            return
+        reason = failure(self._client, self._submission)
+        if reason is not None and self.record() == record and not self.dir.held():
+            _failed(self.dir, record.name or "", ClusterError(reason))
+
+
+def begin_there(job: JobSpec, text: bytes, *, folder: Path, run_dir: RunDir, address: str) -> There:
+    """Check a job here and hand it to a cluster; a run that goes on is left alone.
+
+    Args:
+        job: what is asked for.
+        text: the job as it was written.
+        folder: where relative paths of the job begin.
+        run_dir: of the run, there already or not.
+        address: of the cluster's job server.
+
+    Raises:
+        CertifyError: If anything is refused.
+    """
+    job, dataset, foreign = read_inputs(job, folder)
+    check_same_job(run_dir, job)
+    client = connect(address)
+    begun = length(run_dir)
+    live = is_run(run_dir) and read_record(run_dir).live
+    attempt = read_origin(run_dir).attempt if run_dir.has("origin.json") else 0
+    if live:
+        return There(run_dir, client, _submission(run_dir, attempt), 0)
+    attempt += 1
+    run_dir.create()
+    with run_dir.locked():
+        run_dir.delete(STOP)
+        Run(job, dataset, run_dir, Reporter(), foreign).open(text)
+        Origin(folder.resolve(), address, attempt).write(run_dir)
+        note(run_dir, "PENDING", name=job.name, reason="the cluster starts its process")
+    runs = str(run_dir.path.parent.resolve())
+    entrypoint = shlex.join([sys.executable, "-m", "certify.driver", runs, run_dir.run])
+    try:
+        submit_once(client, entrypoint, submission=_submission(run_dir, attempt))
+    except ClusterError as fault:
+        _failed(run_dir, job.name, fault)
+        raise
+    return There(run_dir, client, _submission(run_dir, attempt), begun)
+
+
+def _failed(run_dir: RunDir, name: str, fault: ClusterError) -> None:
+    ended = {"verdict": "incomplete", "reason": str(fault), "exit_status": fault.exit_status}
+    note(run_dir, "FAILED", name=name, **ended)
+
+
+def _submission(run_dir: RunDir, attempt: int) -> str:
+    """What the cluster calls the run: the same for two who submit it at once."""
+    return f"{run_dir.run}.{attempt}"

@@ -1,0 +1,293 @@
+"""Commands that answer from a run's own record: the truth, whatever became of run and record."""
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from certify import history
+from certify.cli import main
+from certify.history import changes, events
+from certify.records import all_records, read_record
+from certify.run import note
+from certify.run_dir import RunDir
+
+
+@pytest.fixture
+def certify(tmp_path, monkeypatch, capsys):
+    """The command line, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["certify", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def made(tmp_path):
+    """A run whose record says what it is told."""
+
+    def make(run, status="RUNNING", **facts):
+        run_dir = RunDir(tmp_path / "runs", run)
+        run_dir.create()
+        note(run_dir, status, name="blobs", **facts)
+        return run_dir
+
+    return make
+
+
+def hold(run_dir, ready):
+    with run_dir.locked():
+        ready.set()
+        signal.pause()
+
+
+@pytest.fixture
+def held():
+    """Have another process hold a run."""
+    context, processes = multiprocessing.get_context("fork"), []
+
+    def start(run_dir):
+        ready = context.Event()
+        process = context.Process(target=hold, args=(run_dir, ready))
+        process.start()
+        processes.append(process)
+        assert ready.wait(30)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.join()
+
+
+def test_a_run_is_running_while_its_process_lives_and_incomplete_once_it_is_killed(made, held):
+    run_dir = made("a", stage="attack", progress={"done": 3, "total": 9, "unit": "attacks"})
+    process = held(run_dir)
+    assert read_record(run_dir).status == "RUNNING"
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    record = read_record(run_dir)
+    assert (record.status, record.verdict, record.exit_status) == ("FAILED", "incomplete", 5)
+    assert "its process is gone; resume it" in record.reason
+    assert (record.stage, record.progress["done"]) == ("attack", 3)
+
+
+def test_a_pending_run_that_no_process_takes_up_is_given_up_in_time(made):
+    run_dir = made("a", "PENDING")
+    assert read_record(run_dir).status == "PENDING"
+    state = run_dir.read_json("state.json")
+    run_dir.write_json("state.json", state | {"since": str(datetime.now(UTC) - timedelta(hours=1))})
+    assert read_record(run_dir).reason == "incomplete: no process took it up; resume it"
+
+
+def test_a_run_that_ends_between_two_looks_is_not_told_as_dead(made, monkeypatch):
+    run_dir = made("a")
+
+    def ends(self):
+        note(run_dir, "SUCCEEDED", name="blobs", verdict="passed")
+        return False
+
+    monkeypatch.setattr(RunDir, "held", ends)
+    assert read_record(run_dir).status == "SUCCEEDED"
+
+
+DAMAGED = {
+    "nothing": b"",
+    "half": b'{"run": "a", "status": "RUNN',
+    "no text": b"\xff\xfe\x00",
+    "a list": b"[1, 2]",
+    "a number": b"3",
+    "a strange word": b'{"status": "ASLEEP"}',
+    "strange progress": b'{"status": "RUNNING", "progress": 3}',
+    "progress of words": b'{"status": "STOPPED", "progress": {"done": "x", "total": []}}',
+    "a strange verdict": b'{"status": "SUCCEEDED", "verdict": ["passed"]}',
+    "deep": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_record_is_told_in_a_line_and_can_be_written_again(content, made, certify):
+    run_dir = made("a")
+    made("b", "SUCCEEDED", verdict="passed")
+    run_dir.write("state.json", content)
+    (run_dir.path / ".lock").touch()
+    status, out, err = certify("list", "--json")
+    damaged, whole = sorted(json.loads(out), key=lambda record: record["run"])
+    assert (status, err) == (0, "")
+    assert (damaged["status"], damaged["verdict"]) == ("FAILED", "incomplete")
+    assert "state.json cannot be read" in damaged["reason"]
+    assert whole["verdict"] == "passed"
+    status, out, err = certify("status", "a")
+    assert (status, len(out.splitlines()), err) == (0, 1, "")
+    note(run_dir, "STOPPED", name="blobs", verdict="incomplete")
+    assert read_record(run_dir).status == "STOPPED"
+
+
+def test_the_list_names_every_run_and_nothing_else(made, certify, tmp_path):
+    assert certify("list")[2] == "no runs in runs\n"
+    for run, status, facts in (
+        ("z-first", "SUCCEEDED", {"verdict": "gate_failed"}),
+        ("a-second", "STOPPED", {"verdict": "incomplete", "reason": "interrupted\nby hand"}),
+    ):
+        made(run, status, **facts)
+        time.sleep(0.002)
+    (tmp_path / "runs" / "not-a-run").mkdir()
+    (tmp_path / "runs" / "file").touch()
+    (tmp_path / "runs" / ".a.deleted").mkdir()
+    status, out, _ = certify("list", "--json")
+    found = json.loads(out)
+    assert status == 0
+    assert [record["run"] for record in found] == ["z-first", "a-second"]
+    assert set(found[0]) >= {"run", "name", "status", "stage", "verdict", "reason"}
+    status, out, _ = certify("list")
+    assert "z-first" in out
+    assert "by hand" not in out
+    assert certify("status")[1] == "a-second: STOPPED, incomplete, interrupted\nby hand\n"
+
+
+@pytest.mark.parametrize("command", ["status", "logs", "wait", "stop", "resume", "delete"])
+def test_a_run_that_is_not_there_is_refused_in_a_line(command, certify, tmp_path):
+    for run in ("none", "../x"):
+        status, out, err = certify(command, run)
+        assert (status, out, len(err.splitlines())) == (2, "", 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+ENDS = {
+    ("SUCCEEDED", "passed", None): 0,
+    ("SUCCEEDED", "gate_failed", None): 3,
+    ("FAILED", "refuted", None): 4,
+    ("STOPPED", "incomplete", None): 5,
+    ("FAILED", "incomplete", 2): 2,
+    ("FAILED", "incomplete", 6): 6,
+}
+
+
+@pytest.mark.parametrize(("status", "verdict", "exit_status"), ENDS)
+def test_waiting_ends_with_what_the_run_ends_with(status, verdict, exit_status, made, certify):
+    made("a", status, verdict=verdict, exit_status=exit_status)
+    expected = ENDS[status, verdict, exit_status]
+    assert certify("wait", "a")[0] == expected
+    code, out, _ = certify("wait", "a", "--json")
+    assert (code, json.loads(out)["exit_status"]) == (expected, expected)
+
+
+def test_the_history_is_told_by_stage_and_survives_a_torn_line(made, certify):
+    run_dir = made("a", stage="train")
+    run_dir.record("stage begins", stage="train")
+    with run_dir.at("events.jsonl").open("ab") as file:
+        file.write(b'{"time": "2026-01-01T00:0')
+    run_dir.record("stage ends", stage="attack", seconds=1.5)
+    note(run_dir, "FAILED", name="blobs", verdict="incomplete", reason="no space left")
+    status, out, err = certify("logs", "a")
+    words = [line.split("  ", 1)[-1].split() for line in out.splitlines()]
+    assert (status, err) == (0, "")
+    assert words == [
+        ["RUNNING"],
+        ["train", "begins"],
+        ["(a", "damaged", "line)"],
+        ["attack", "ends", "after", "1.5", "s"],
+        ["FAILED:", "no", "space", "left"],
+    ]
+    _, out, _ = certify("logs", "a", "--stage", "attack", "--json")
+    assert [json.loads(line)["event"] for line in out.splitlines()] == ["stage ends"]
+
+
+def test_who_follows_sees_every_event_up_to_the_last(made, held, monkeypatch):
+    monkeypatch.setattr(history, "POLL_SECONDS", 0.005)
+    run_dir = made("a")
+    process, seen = held(run_dir), []
+    following = threading.Thread(target=lambda: seen.extend(events(run_dir, follow=True)))
+    following.start()
+    for number in range(20):
+        run_dir.record("number", at=number)
+        time.sleep(0.003)
+    note(run_dir, "SUCCEEDED", name="blobs", verdict="passed")
+    process.kill()
+    following.join(30)
+    assert [event["at"] for event in seen if event["event"] == "number"] == list(range(20))
+    assert seen[-1]["status"] == "SUCCEEDED"
+
+
+def test_watching_ends_when_the_run_dies(made, held, monkeypatch):
+    monkeypatch.setattr(history, "POLL_SECONDS", 0.005)
+    run_dir = made("a")
+    process = held(run_dir)
+    watched = changes(run_dir)
+    assert next(watched).status == "RUNNING"
+    process.kill()
+    assert [record.verdict for record in watched] == ["incomplete"]
+
+
+def test_only_a_run_that_lives_can_be_asked_to_stop(made, held, certify):
+    run_dir = made("a")
+    status, _, err = certify("stop", "a")
+    assert status == 2
+    assert "nothing to stop" in err
+    held(run_dir)
+    status, out, _ = certify("stop", "a", "--no-wait")
+    assert (status, out) == (0, "a: RUNNING\n")
+    assert run_dir.has("stop")
+
+
+def test_a_run_that_is_whole_is_not_run_again(made, certify):
+    made("a", "SUCCEEDED", verdict="gate_failed")
+    status, _, err = certify("resume", "a")
+    assert status == 3
+    assert "nothing is left to resume" in err
+
+
+def test_a_run_without_the_files_to_resume_it_is_refused_in_a_line(made, certify):
+    run_dir = made("a", "STOPPED", verdict="incomplete")
+    for content in (None, b"{}", b"{"):
+        if content is not None:
+            run_dir.write("job.json", content)
+        status, _, err = certify("resume", "a")
+        assert (status, len(err.splitlines())) == (2, 1)
+
+
+def test_only_a_run_that_has_ended_is_deleted(made, held, certify, tmp_path):
+    run_dir = made("a")
+    process = held(run_dir)
+    status, _, err = certify("delete", "a")
+    assert status == 2
+    assert "stop it before it is deleted" in err
+    assert run_dir.path.is_dir()
+    process.kill()
+    process.join()
+    status, out, _ = certify("delete", "a")
+    assert (status, out) == (0, "runs/a\n")
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_nothing_outside_the_runs_folder_is_deleted(made, certify, tmp_path):
+    inside = made("a", "SUCCEEDED", verdict="passed")
+    outside = tmp_path / "precious"
+    inside.path.rename(outside)
+    inside.path.symlink_to(outside)
+    status, _, err = certify("delete", "a")
+    assert status == 2
+    assert "is a link" in err
+    assert (outside / "state.json").exists()
+
+
+def test_a_store_that_is_no_folder_is_refused(certify, tmp_path):
+    status, _, err = certify("status", "a", "--runs", "s3://bucket/runs")
+    assert status == 2
+    assert "accepted is a folder" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_folder_has_no_records(tmp_path):
+    assert all_records(tmp_path / "none") == []

@@ -1,0 +1,114 @@
+"""A cluster that many runs share: each reserves what it asks for, and waits until it is free.
+
+A run's tasks run inside its reservation alone, so `workers` means the same on a cluster of a
+hundred machines as on a laptop, and no run starves another.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from models.errors import ClusterError
+from models.spec import ResourcesSpec
+from workers.tasks import inside
+
+JOINING_SECONDS = 60.0
+"""Machines may still be joining; what no machine has by then is refused."""
+LOOK_SECONDS = 0.5
+WORDS = {"CPU": "processors", "GPU": "GPUs", "memory": "bytes of memory"}
+
+
+@contextmanager
+def shared_cluster(resources: ResourcesSpec, *, waits: Callable[[str], None]) -> Iterator[None]:
+    """A part of the cluster that this process was started on, for as long as the block lasts.
+
+    Args:
+        resources: what the run asks for.
+        waits: told again and again what is waited for.
+
+    Raises:
+        ClusterError: If the cluster cannot be reached, or no machine of it has what is asked for.
+    """
+    import ray
+    from ray.util.placement_group import placement_group, remove_placement_group
+
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, OSError, ValueError) as fault:
+        raise ClusterError(f"the cluster cannot be joined: {str(fault).splitlines()[0]}") from None
+    try:
+        placed = placement_group([worker_share(resources)] * resources.workers, strategy="PACK")
+        try:
+            _wait(placed, resources, waits)
+            with inside(placed):
+                yield
+        finally:
+            remove_placement_group(placed)
+    finally:
+        ray.shutdown()
+
+
+def worker_share(resources: ResourcesSpec) -> dict[str, float]:
+    """What one worker is given, in Ray's words."""
+    asked = {
+        "CPU": resources.cpus_per_worker or 1,
+        "GPU": resources.gpus_per_worker,
+        "memory": int((resources.memory_per_worker or 0) * 1e9),
+    }
+    return {name: amount for name, amount in asked.items() if amount}
+
+
+def shortage(
+    share: dict[str, float],
+    workers: int,
+    *,
+    machines: list[dict[str, float]],
+    free: dict[str, float],
+) -> tuple[bool, str]:
+    """What keeps a reservation from being made.
+
+    Args:
+        share: what one worker is given.
+        workers: how many there are.
+        machines: what each machine of the cluster has.
+        free: what is free in the cluster now.
+
+    Returns:
+        Whether the cluster cannot give it even when it is idle; and what is asked and there.
+    """
+    missing, busy = [], []
+    for name, amount in share.items():
+        asked, word = amount * workers, WORDS[name]
+        there = sum(machine.get(name, 0) for machine in machines)
+        if asked > there:
+            missing.append(f"{asked:.10g} {word} asked, {there:.10g} in the cluster")
+        elif free.get(name, 0) < asked:
+            busy.append(f"{asked:.10g} {word} asked, {free.get(name, 0):.10g} of {there:.10g} free")
+    places = sum(
+        int(min(machine.get(name, 0) // amount for name, amount in share.items()))
+        for machine in machines
+    )
+    if not missing and places < workers:
+        missing.append(f"{workers} workers asked, room for {places} on the machines as they are")
+    if missing:
+        return True, "; ".join(missing)
+    return False, "; ".join(busy) or "a reservation is being made"
+
+
+def _wait(placed: Any, resources: ResourcesSpec, waits: Callable[[str], None]) -> None:
+    import ray
+
+    end = time.monotonic() + JOINING_SECONDS
+    while not placed.wait(timeout_seconds=LOOK_SECONDS):
+        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        never, reason = shortage(
+            worker_share(resources),
+            resources.workers,
+            machines=machines,
+            free=ray.available_resources(),
+        )
+        if never and time.monotonic() > end:
+            raise ClusterError(reason)
+        waits(reason)
