@@ -24,7 +24,8 @@ import psutil  # type: ignore[import-untyped]
 from models.errors import ClusterError, InvalidInputError
 
 START_SECONDS = 90.0
-STOP_SECONDS = 30.0
+STOP_SECONDS = 20.0
+PARTING_SECONDS = 2.0
 LAUNCH = "from ray.scripts.scripts import main; main()"
 """Ray's command line, of this very installation."""
 KEEPALIVE_MS = "10000"
@@ -128,8 +129,9 @@ def stop_head(head: Head) -> bool:
     if process:
         family = [process, *process.children(recursive=True)]
         process.terminate()
-        _, left = psutil.wait_procs(family, timeout=STOP_SECONDS)
-        for each in left:
+        psutil.wait_procs([process], timeout=STOP_SECONDS)
+        _, left = psutil.wait_procs(family, timeout=PARTING_SECONDS)
+        for each in left:  # runs that wait for what is gone
             each.kill()
     _record_file().unlink(missing_ok=True)
     return process is not None

@@ -17,7 +17,7 @@ from workers.tasks import inside
 JOINING_SECONDS = 60.0
 """Machines may still be joining; what no machine has by then is refused."""
 LOOK_SECONDS = 0.5
-WORDS = {"CPU": "processors", "GPU": "GPUs", "memory": "bytes of memory"}
+UNITS = {"CPU": (1, "processors"), "GPU": (1, "GPUs"), "memory": (1e9, "GB of memory")}
 
 
 @contextmanager
@@ -80,12 +80,14 @@ def shortage(
     """
     missing, busy = [], []
     for name, amount in share.items():
-        asked, word = amount * workers, WORDS[name]
+        size, word = UNITS[name]
+        asked, idle = amount * workers, free.get(name, 0)
         there = sum(machine.get(name, 0) for machine in machines)
         if asked > there:
-            missing.append(f"{asked:.10g} {word} asked, {there:.10g} in the cluster")
-        elif free.get(name, 0) < asked:
-            busy.append(f"{asked:.10g} {word} asked, {free.get(name, 0):.10g} of {there:.10g} free")
+            missing.append(f"{asked / size:.4g} {word} asked, {there / size:.4g} in the cluster")
+        elif idle < asked:
+            has = f"{idle / size:.4g} of {there / size:.4g} free"
+            busy.append(f"{asked / size:.4g} {word} asked, {has}")
     places = sum(
         int(min(machine.get(name, 0) // amount for name, amount in share.items()))
         for machine in machines

@@ -1,0 +1,294 @@
+"""A cluster as a user meets it: started, shared by several runs, hurt and stopped."""
+
+import json
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from certify.records import LIVE, read_record
+from certify.run_dir import RunDir
+from certify.steering import ask_to_stop
+from workers.head import answers
+
+ROOT = Path(__file__).parent.parent
+TABLES = (
+    "attacks.parquet", "bounds.json", "certificate.json", "certificates.parquet", "model.onnx",
+    "radius_attacks.parquet",
+)  # fmt: skip
+PROVED = (
+    "data.json", "environment.json", "job.json", "job.toml", "network.onnx", "train", "bounds.json",
+)  # fmt: skip
+JOB = """
+name = "blobs"
+[data]
+source = "npz"
+path = "blobs.npz"
+[model]
+architecture = "mlp"
+widths = [8]
+[train]
+epochs = 2
+batch_size = 32
+[certify]
+eps = ["1/4"]
+shard_size = 4
+[attack]
+examples = 16
+audit = 1
+shard_size = 2
+"""
+SEVERAL = """
+import json, sys
+from certify.cli import main
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["certify", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        print("EXIT", end.code)
+"""
+
+
+def environment(home):
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    return kept | {"CERTIFY_HOME": str(home), "PYTHONPATH": str(ROOT)}
+
+
+class User:
+    """Somebody with a folder, who types commands in it."""
+
+    def __init__(self, folder, *, token_of):
+        self.folder, self.environment = folder, environment(token_of)
+
+    def start(self, *arguments, code=("-m", "certify")):
+        return subprocess.Popen(
+            [sys.executable, *code, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments, code=("-m", "certify")):
+        process = self.start(*arguments, code=code)
+        out, err = process.communicate(timeout=300)
+        return process.returncode, out, err
+
+    def at(self, run, runs="runs"):
+        return RunDir(self.folder / runs, run)
+
+
+@pytest.fixture(scope="module")
+def user(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("user")
+    rng = np.random.default_rng(0)
+    labels = np.tile(np.arange(3), 40)
+    centres = 0.25 + 0.5 * rng.random((3, 1, 4, 4))
+    images = centres[labels] + 0.05 * rng.standard_normal((120, 1, 4, 4))
+    np.savez(folder / "blobs.npz", images=images.clip(0, 1).astype(np.float32), labels=labels)
+    (folder / "job.toml").write_text(JOB)
+    return User(folder, token_of=folder / "home")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def head(user):
+    """A head that was started as a user does; what is left of it must be nothing."""
+    status, out, err = user.run(
+        "cluster", "start", "--port", free_port(), "--join-port", free_port(), "--json"
+    )
+    assert status == 0, err
+    found = json.loads(out)
+    process = psutil.Process(found["pid"])
+    family = [process, *process.children(recursive=True)]
+    yield found
+    status, _, err = user.run("cluster", "stop")
+    assert status == 0, err
+    _, left = psutil.wait_procs(family, timeout=10)
+    assert not [each for each in left if each.status() != psutil.STATUS_ZOMBIE]
+    assert answers(found["address"], "any") == 0
+    assert user.run("cluster", "stop")[2] == "error: no cluster was started here\n"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(user, head):
+    """A run that nothing happened to; submitted twice, the second joins the first."""
+    arguments = "submit", "job.toml", "--run", "whole", "--address", head["address"]
+    first = user.start(*arguments, "--json")
+    wait_for(lambda: user.at("whole").has("state.json"))
+    second = user.start(*arguments)
+    out, err = first.communicate(timeout=300)
+    assert first.returncode == 0, err
+    assert second.communicate(timeout=300)[1].count("train    begins") == 1
+    assert second.returncode == 0
+    assert json.loads(out)["verdict"] == "passed"
+    for verb in ("logs whole -f", "stop whole", "wait whole"):
+        assert f"certify {verb}\n" in err
+    return user.at("whole")
+
+
+def wait_for(condition, *, seconds=240):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise TimeoutError("what the test waits for did not happen")
+
+
+def processes_of(head, words):
+    """Processes of the cluster whose command line or title holds some words."""
+    found = []
+    for child in psutil.Process(head["pid"]).children(recursive=True):
+        try:
+            if words in " ".join(child.cmdline()):
+                found.append(child)
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_the_head_listens_on_loopback_alone_and_its_token_is_its_owners(user, head):
+    token = Path(head["token"])
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600
+    secret = token.read_text()
+    for process in (me := psutil.Process(head["pid"]), *me.children(recursive=True)):
+        for connection in process.net_connections():
+            if connection.status == psutil.CONN_LISTEN:
+                address = connection.laddr.ip.removeprefix("::ffff:")
+                assert address in ("127.0.0.1", "::1"), process
+        assert secret not in " ".join(process.cmdline())
+    assert secret not in (token.parent / "head.log").read_text()
+    status, _, err = user.run("cluster", "start")
+    assert status == 2
+    assert "runs already" in err
+
+
+@pytest.mark.parametrize("token", [None, "", "f" * 64])
+def test_a_token_that_is_wrong_or_missing_is_refused_in_a_line(token, user, head, tmp_path):
+    if token is not None:
+        (tmp_path / "token").write_text(token)
+    stranger = User(user.folder, token_of=tmp_path)
+    status, out, err = stranger.run(
+        "submit", "job.toml", "--run", "stranger", "--address", head["address"]
+    )
+    assert (status, out) == (6, "")
+    assert len(err.splitlines()) == 1
+    assert ("refuses the token" if token else "no token in") in err
+    assert Path(head["token"]).read_text() not in err
+    assert (token or "none") not in err
+    assert not user.at("stranger").path.exists()
+
+
+def test_an_address_where_nothing_answers_is_refused(user, head):
+    for address in (f"http://127.0.0.1:{free_port()}", "ray://127.0.0.1:1", "127.0.0.1"):
+        status, _, err = user.run("submit", "job.toml", "--run", "nowhere", "--address", address)
+        assert (status, len(err.splitlines())) == (6, 1)
+
+
+def seeded(user, undisturbed, run, runs="runs"):
+    """A run that was stopped before it certified: what is hurt here comes after that."""
+    made = user.at(run, runs)
+    made.path.mkdir(parents=True)
+    for name in PROVED:
+        source, target = undisturbed.at(name), made.at(name)
+        shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
+    return made
+
+
+@pytest.fixture
+def tiny(user):
+    """A disk that is nearly full."""
+    place = user.folder / "tiny"
+    place.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=60k", "tmpfs", place], check=False
+    ).returncode:
+        pytest.skip("this user may not mount a file system")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def test_runs_that_share_a_cluster_survive_what_happens_to_them(user, head, undisturbed, tiny):
+    runs = dict.fromkeys(("gated", "stopped", "orphan", "hurt"), "runs") | {"full": "tiny"}
+    made = {run: seeded(user, undisturbed, run, where) for run, where in runs.items()}
+
+    def submitted(run):
+        gates = ["--set", 'gates=["clean_accuracy > 1"]'] if run == "gated" else []
+        return [
+            "submit", "job.toml", *gates, "--run", run, "--runs", runs[run],
+            "--address", head["address"], "--no-wait",
+        ]  # fmt: skip
+
+    status, out, err = user.run(json.dumps([submitted(run) for run in runs]), code=("-c", SEVERAL))
+    assert out.splitlines() == [word for run in runs for word in (run, "EXIT 0")], err
+
+    # One worker dies while it certifies, two while they attack; a driver dies; a run is stopped.
+    hurt, asked, killed = 0, False, False
+    seen = {run: ["PENDING"] for run in runs}
+    while any(statuses[-1] in LIVE for statuses in seen.values()):
+        for run, statuses in seen.items():
+            if (status := read_record(made[run]).status) != statuses[-1]:
+                statuses.append(status)
+        victims = processes_of(head, "ray::_certify_shard" if hurt < 1 else "ray::attack_at")
+        if hurt < 3 and victims:
+            victims[0].kill()
+            hurt += 1
+        if not asked and list(made["stopped"].at("attacks").glob("*.parquet")):
+            ask_to_stop(made["stopped"])
+            asked = True
+        if not killed and list(made["orphan"].at("attacks").glob("*.parquet")):
+            drivers = processes_of(head, f"certify.driver {user.folder / 'runs'} orphan")
+            (driver,) = (each for each in drivers if each.cmdline()[-1] == "orphan")
+            driver.kill()
+            killed = True
+        time.sleep(0.1)
+    assert (hurt, asked, killed) == (3, True, True)
+
+    for statuses in seen.values():  # never told as ended, or as waiting, while it was not
+        assert statuses in (["PENDING", "RUNNING", statuses[-1]], ["PENDING", statuses[-1]])
+    ends = {run: read_record(run_dir) for run, run_dir in made.items()}
+    assert {run: (end.status, end.verdict, end.exit_status) for run, end in ends.items()} == {
+        "gated": ("SUCCEEDED", "gate_failed", 3),
+        "stopped": ("STOPPED", "incomplete", 5),
+        "orphan": ("FAILED", "incomplete", 5),
+        "hurt": ("SUCCEEDED", "passed", 0),
+        "full": ("FAILED", "incomplete", 6),
+    }
+    assert ends["stopped"].reason == "stopped on request"
+    assert "its process is gone" in ends["orphan"].reason
+    assert "No space left on device" in ends["full"].reason
+    kept = {
+        path: path.stat().st_mtime_ns
+        for run in ("stopped", "orphan")
+        for path in made[run].at("attacks").iterdir()
+    }
+
+    subprocess.run(["mount", "-o", "remount,size=1m", tiny], check=True)
+    status, _, err = user.run(
+        json.dumps([submitted("stopped"), submitted("orphan")]), code=("-c", SEVERAL)
+    )
+    for path, written in kept.items():
+        assert not path.exists() or path.stat().st_mtime_ns == written  # not attacked again
+    status, _, err = user.run("resume", "full", "--runs", "tiny")
+    assert status == 0, err
+    for run in ("stopped", "orphan"):
+        assert user.run("wait", run)[0] == 0
+    for run_dir in made.values():
+        for name in TABLES:
+            assert run_dir.read(name) == undisturbed.read(name), (run_dir.run, name)
