@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from certify.run_dir import RunDir
 from models.errors import JobError
@@ -22,6 +23,12 @@ class Origin:
     folder: Path
     address: str | None = None
     attempt: int = 0
+
+    @property
+    def near(self) -> bool:
+        """Whether it was begun on this machine, on a cluster of its own or on none."""
+        host = urlsplit(self.address).hostname if self.address else None
+        return self.address is None or host in ("127.0.0.1", "::1")
 
     def write(self, run_dir: RunDir) -> None:
         """Write it into the run's folder."""

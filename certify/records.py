@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from certify.run_dir import RUN_ID, RunDir
-from models.errors import JobError
+from models.errors import ClusterError, JobError
 
 EXIT_STATUS = {"passed": 0, "gate_failed": 3, "refuted": 4, "incomplete": 5}
 """Of a verdict; those of errors are in `models/errors.py`."""
@@ -78,10 +78,17 @@ def read_record(run_dir: RunDir) -> Record:
 
 
 def all_records(runs: Path) -> list[Record]:
-    """Every run of a folder, the one that changed last at the end."""
-    if not runs.is_dir():
+    """Every run of a folder, the one that changed last at the end.
+
+    Raises:
+        ClusterError: If the folder cannot be read.
+    """
+    try:
+        names = sorted(path.name for path in runs.iterdir() if RUN_ID.fullmatch(path.name))
+    except FileNotFoundError:
         return []
-    names = sorted(path.name for path in runs.iterdir() if RUN_ID.fullmatch(path.name))
+    except OSError as fault:
+        raise ClusterError(f"{runs} cannot be read: {fault.strerror}") from None
     found = [read_record(run_dir) for name in names if is_run(run_dir := RunDir(runs, name))]
     return sorted(found, key=lambda record: record.since or "")
 

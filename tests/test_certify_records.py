@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -14,9 +15,12 @@ import pytest
 from certify import history
 from certify.cli import main
 from certify.history import changes, events
+from certify.job import JobSpec
+from certify.origin import Origin
 from certify.records import all_records, read_record
 from certify.run import note
 from certify.run_dir import RunDir
+from models.errors import JobError
 
 
 @pytest.fixture
@@ -257,6 +261,16 @@ def test_a_run_without_the_files_to_resume_it_is_refused_in_a_line(made, certify
         assert (status, len(err.splitlines())) == (2, 1)
 
 
+def test_a_token_is_not_sent_to_an_address_that_only_the_runs_folder_names(made, certify):
+    run_dir = made("a", "STOPPED", verdict="incomplete")
+    run_dir.write("job.json", JobSpec(name="blobs").to_json())
+    run_dir.write("job.toml", "")
+    Origin(run_dir.path, "http://192.0.2.1:8265", 1).write(run_dir)
+    status, _, err = certify("resume", "a")
+    assert (status, len(err.splitlines())) == (2, 1)
+    assert "--address URL" in err
+
+
 def test_only_a_run_that_has_ended_is_deleted(made, held, certify, tmp_path):
     run_dir = made("a")
     process = held(run_dir)
@@ -287,6 +301,33 @@ def test_a_store_that_is_no_folder_is_refused(certify, tmp_path):
     assert status == 2
     assert "accepted is a folder" in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_read_is_refused_in_a_line(certify, tmp_path):
+    (tmp_path / "file").touch()
+    status, _, err = certify("list", "--runs", "file")
+    assert (status, err) == (6, "error: file cannot be read: Not a directory\n")
+
+
+def test_a_read_only_disk_is_read_and_not_written(made, certify, tmp_path):
+    """A bind mount refuses every user, root too."""
+    run_dir = made("a", stage="attack")
+    run_dir.at(".lock").touch()
+    runs = tmp_path / "runs"
+    if subprocess.run(["mount", "--bind", runs, runs], check=False).returncode:
+        pytest.skip("this user may not mount a file system")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", runs], check=True)
+        assert "its process is gone" in certify("status", "a")[1]
+        for command in ("stop", "delete"):
+            status, _, err = certify(command, "a")
+            assert status != 0
+            assert len(err.splitlines()) == 1
+        with pytest.raises(JobError, match="cannot be written: Read-only"):
+            RunDir(runs, "b").create()
+    finally:
+        subprocess.run(["umount", runs], check=True)
+    assert run_dir.has("state.json")
 
 
 def test_an_empty_folder_has_no_records(tmp_path):

@@ -119,7 +119,8 @@ def _check(resources: ResourcesSpec) -> None:
     asked, gpus = resources.gpus_per_worker * resources.workers, int(found.get("GPU", 0))
     if asked > gpus:
         raise ClusterError(f"{asked} GPUs are asked for; the cluster has {gpus}")
-    memory, there = (resources.memory_per_worker or 0) * resources.workers, found["memory"] / 1e9
+    memory = (resources.memory_per_worker or 0) * resources.workers
+    there = found.get("memory", 0) / 1e9
     if memory > there:
         raise ClusterError(f"{memory:g} GB of memory are asked for; the cluster has {there:.3g}")
 

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
+from urllib.request import ProxyHandler, Request, build_opener
 
 import psutil  # type: ignore[import-untyped]
 
@@ -158,10 +158,10 @@ def head_settings(token: Path, *, local: bool) -> dict[str, str]:
 
 
 def answers(address: str, token: str) -> int:
-    """HTTP status of a job server, 0 where nothing answers."""
+    """HTTP status of a job server, 0 where nothing answers; no proxy sees the token."""
     asked = Request(f"{address}/api/version", headers={"Authorization": f"Bearer {token}"})  # noqa: S310
     try:
-        with urlopen(asked, timeout=5) as answer:  # noqa: S310 (an http address)
+        with build_opener(ProxyHandler({})).open(asked, timeout=5) as answer:
             return int(answer.status)
     except HTTPError as fault:
         return fault.code

@@ -59,14 +59,14 @@ def submit_once(client: Any, entrypoint: str, *, submission: str) -> bool:
 
 
 def failure(client: Any, submission: str) -> str | None:
-    """Why a submission ended, as far as the cluster knows; None while it has not ended."""
+    """Why a submission ended; None while it has not, or the cluster does not answer."""
     try:
         found = client.get_job_info(submission)
         if not found.status.is_terminal():
             return None
         last = client.get_job_logs(submission).strip().splitlines()[-1:]
-    except (RuntimeError, ConnectionError) as fault:
-        return f"the cluster no longer answers: {_first_line(fault)}"
+    except (RuntimeError, ConnectionError):
+        return None
     return "; ".join([found.message or str(found.status), *last])
 
 

@@ -50,6 +50,7 @@ def resume(
     from certify.records import find_run, read_record
     from certify.run import stored_job
     from certify.standing import in_one_line
+    from models.errors import JobError
 
     run_dir = find_run(runs, run)
     record = read_record(run_dir)
@@ -58,6 +59,11 @@ def resume(
         raise typer.Exit(record.exit_status or 0)
     job, begun = stored_job(run_dir), read_origin(run_dir)
     text = run_dir.read("job.toml")
+    if not (here or address or begun.near):  # a run's folder may be somebody else's
+        raise JobError(
+            f"run {run} was begun on {begun.address}; accepted are --address URL, of a cluster "
+            "that may see your token, and --here"
+        )
     place = None if here else address or begun.address
     if place is None:
         carry_out(job, text, folder=begun.folder, runs=runs, run=run, as_json=as_json)
