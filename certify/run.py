@@ -164,7 +164,7 @@ def stored_job(run_dir: RunDir) -> JobSpec:
         return JobSpec.model_validate_json(run_dir.read("job.json"))
     except (OSError, ValueError):
         place = run_dir.at("job.json")
-        raise JobError(f"{place} cannot be read; submit the job again under another id") from None
+        raise JobError(f"{place} cannot be read; submit the job under another id") from None
 
 
 def _why(fault: BaseException) -> str:

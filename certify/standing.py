@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from certify.records import Record
+from certify.run_dir import RunDir
 
 
 def print_json(value: Any) -> None:
@@ -42,7 +43,7 @@ def how_far(record: Record) -> str:
     return f"{record.stage} {done}/{total} {unit}"
 
 
-def command(verb: str, run: str, runs: Path, *, options: str = "") -> str:
+def command(verb: str, run_dir: RunDir) -> str:
     """What to type about a run."""
-    elsewhere = "" if runs == Path("runs") else f" --runs {runs}"
-    return f"certify {verb} {run}{elsewhere}{options}"
+    runs = run_dir.path.parent
+    return f"certify {verb} {run_dir.run}" + ("" if runs == Path("runs") else f" --runs {runs}")

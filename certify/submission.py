@@ -21,36 +21,32 @@ from workers.foreign import Foreign, read_foreign
 from workers.training import lesson, rehearse
 
 
-def run_here(
-    job: JobSpec, text: bytes, *, folder: Path, runs: Path, run: str
-) -> tuple[dict[str, Any], RunDir]:
-    """Run a job to its report on this machine.
+def run_here(job: JobSpec, text: bytes, *, folder: Path, run_dir: RunDir) -> dict[str, Any]:
+    """Run a job to its report on this machine, or continue it.
 
     Args:
         job: what is asked for.
         text: the job as it was written.
         folder: where relative paths of the job begin.
-        runs: folder that holds the runs.
-        run: id; a run that exists is continued.
+        run_dir: of the run, there already or not.
 
     Returns:
-        The summary, and the run's folder.
+        The summary.
 
     Raises:
         CertifyError: If anything is refused or fails.
     """
     reporter = Reporter()
-    run_dir = RunDir(runs, run)
     job, dataset, foreign = read_inputs(job, folder)
     check_same_job(run_dir, job)
     run_dir.create()
     with run_dir.locked():
         run_dir.delete(STOP)
         Origin(folder.resolve()).write(run_dir)
-        again = command("resume", run, runs)
-        reporter.say(f"run {run}; stop it with Ctrl-C, continue it with: {again}")
-        opened = Run(job, dataset, run_dir, reporter, foreign)
-        return carry_out(opened, text, embedded_cluster(job.resources)), run_dir
+        again = command("resume", run_dir)
+        reporter.say(f"run {run_dir.run}; stop it with Ctrl-C, continue it with: {again}")
+        run = Run(job, dataset, run_dir, reporter, foreign)
+        return carry_out(run, text, embedded_cluster(job.resources))
 
 
 def carry_out(run: Run, text: bytes, cluster: AbstractContextManager[None]) -> dict[str, Any]:

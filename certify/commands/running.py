@@ -1,13 +1,17 @@
 """Commands that run a job: of a file, or of somebody's model."""
 
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from certify.commands.options import Address, AsJson, JobFile, ModelFile, RunId, RunsFolder
 from certify.job import JobSpec, load_job
 from models.errors import IncompleteRunError
+
+if TYPE_CHECKING:
+    from certify.remote import There
+    from certify.run_dir import RunDir
 
 
 def submit(
@@ -33,9 +37,7 @@ def submit(
         _rehearse(job, job_file, folder=job_file.parent)
         return
     text, folder = job_file.read_bytes(), job_file.parent
-    if address is None:
-        carry_out(job, text, folder=folder, runs=runs, run=run, as_json=as_json)
-    carry_out_there(
+    carry_out(
         job,
         text,
         folder=folder,
@@ -108,61 +110,82 @@ def _rehearse(job: JobSpec, file: Path, *, folder: Path) -> None:
 
 
 def carry_out(
-    job: JobSpec, text: bytes, *, folder: Path, runs: Path, run: str | None, as_json: bool
-) -> NoReturn:
-    """Run a job to its end, print what came out, and end with the verdict's exit status."""
-    from certify.interruption import listen
-    from certify.outcome import print_outcome
-    from certify.records import EXIT_STATUS
-    from certify.run_dir import new_run_id
-    from certify.standing import command
-    from certify.submission import run_here
-
-    listen()
-    run = run or new_run_id(job.name)
-    try:
-        summary, run_dir = run_here(job, text, folder=folder, runs=runs, run=run)
-    except KeyboardInterrupt as wish:
-        again = command("resume", run, runs)
-        raise IncompleteRunError(f"{wish or 'interrupted'}; continue with: {again}") from None
-    print_outcome(summary, report=run_dir.at("report.html"), as_json=as_json)
-    raise typer.Exit(EXIT_STATUS[summary["verdict"]])
-
-
-def carry_out_there(
     job: JobSpec,
     text: bytes,
     *,
     folder: Path,
     runs: Path,
     run: str | None,
-    address: str,
-    follow: bool,
     as_json: bool,
+    address: str | None = None,
+    follow: bool = True,
 ) -> NoReturn:
-    """Run a job on a cluster, and end with its exit status unless it is not followed."""
-    from certify.outcome import print_outcome
-    from certify.remote import begin_there
+    """Run a job to its end, print what came out, and end with the verdict's exit status."""
     from certify.run_dir import RunDir, new_run_id
-    from certify.standing import command, in_one_line, print_json
+    from certify.standing import print_json
 
     run_dir = RunDir(runs, run or new_run_id(job.name))
+    if address is None:
+        _carry_out_here(job, text, folder=folder, run_dir=run_dir, as_json=as_json)
+    there = _begin_there(job, text, folder=folder, run_dir=run_dir, address=address)
+    if follow:
+        _follow(there, as_json=as_json)
+    if as_json:
+        print_json(there.record().to_json())
+    else:
+        typer.echo(run_dir.run)
+    raise typer.Exit(0)
+
+
+def _carry_out_here(
+    job: JobSpec, text: bytes, *, folder: Path, run_dir: "RunDir", as_json: bool
+) -> NoReturn:
+    from certify.interruption import listen
+    from certify.standing import command
+    from certify.submission import run_here
+
+    listen()
+    try:
+        summary = run_here(job, text, folder=folder, run_dir=run_dir)
+    except KeyboardInterrupt as wish:
+        again = command("resume", run_dir)
+        raise IncompleteRunError(f"{wish or 'interrupted'}; continue with: {again}") from None
+    _end(summary, run_dir, as_json=as_json)
+
+
+def _begin_there(
+    job: JobSpec, text: bytes, *, folder: Path, run_dir: "RunDir", address: str
+) -> "There":
+    """Hand a job to a cluster, and say what can be asked of it now."""
+    from certify.remote import begin_there
+    from certify.standing import command
+
     there = begin_there(job, text, folder=folder, run_dir=run_dir, address=address)
     for verb, options in (("logs", " -f"), ("stop", ""), ("wait", "")):
-        typer.echo(command(verb, run_dir.run, runs, options=options), err=True)
-    if not follow:
-        print_json(there.record().to_json()) if as_json else typer.echo(run_dir.run)
-        raise typer.Exit(0)
+        typer.echo(command(verb, run_dir) + options, err=True)
+    return there
+
+
+def _follow(there: "There", *, as_json: bool) -> NoReturn:
+    """Tell how a run on a cluster goes, and end with its exit status."""
+    from certify.standing import command, in_one_line
+
     try:
         for line in there.lines():
             typer.echo(line, err=True)
     except KeyboardInterrupt:
-        again = command("wait", run_dir.run, runs)
+        again = command("wait", there.dir)
         raise IncompleteRunError(f"the run goes on, unfollowed; see {again}") from None
     record = there.record()
     if record.verdict in ("passed", "gate_failed", "refuted"):
-        summary = run_dir.read_json("summary.json")
-        print_outcome(summary, report=run_dir.at("report.html"), as_json=as_json)
-    else:
-        typer.echo(f"error: {in_one_line(record)}", err=True)
+        _end(there.dir.read_json("summary.json"), there.dir, as_json=as_json)
+    typer.echo(f"error: {in_one_line(record)}", err=True)
     raise typer.Exit(record.exit_status or 0)
+
+
+def _end(summary: dict[str, Any], run_dir: "RunDir", *, as_json: bool) -> NoReturn:
+    from certify.outcome import print_outcome
+    from certify.records import EXIT_STATUS
+
+    print_outcome(summary, report=run_dir.at("report.html"), as_json=as_json)
+    raise typer.Exit(EXIT_STATUS[summary["verdict"]])

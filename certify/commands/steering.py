@@ -45,7 +45,7 @@ def resume(
     as_json: AsJson = False,
 ) -> None:
     """Continue a run that was stopped or whose process died, where it was begun."""
-    from certify.commands.running import carry_out, carry_out_there
+    from certify.commands.running import carry_out
     from certify.origin import read_origin
     from certify.records import find_run, read_record
     from certify.run import stored_job
@@ -58,24 +58,19 @@ def resume(
         typer.echo(f"{in_one_line(record)}; nothing is left to resume", err=True)
         raise typer.Exit(record.exit_status or 0)
     job, begun = stored_job(run_dir), read_origin(run_dir)
-    text = run_dir.read("job.toml")
     if not (here or address or begun.near):  # a run's folder may be somebody else's
         raise JobError(
             f"run {run} was begun on {begun.address}; accepted are --address URL, of a cluster "
             "that may see your token, and --here"
         )
-    place = None if here else address or begun.address
-    if place is None:
-        carry_out(job, text, folder=begun.folder, runs=runs, run=run, as_json=as_json)
-    carry_out_there(
+    carry_out(
         job,
-        text,
+        run_dir.read("job.toml") if run_dir.has("job.toml") else b"",
         folder=begun.folder,
         runs=runs,
         run=run,
-        address=place,
-        follow=True,
         as_json=as_json,
+        address=None if here else address or begun.address,
     )
 
 
