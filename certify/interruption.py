@@ -7,6 +7,8 @@ for between two steps, so that the step at hand is finished and kept.
 """
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -21,11 +23,16 @@ def listen() -> None:
         signal.signal(each, _interrupt)
 
 
-def limit(seconds: float | None) -> None:
-    """Stop when so many seconds have passed from now on; None sets no limit."""
+@contextmanager
+def limited(seconds: float | None) -> Iterator[None]:
+    """Stop the block when so many seconds have passed; None sets no limit."""
     if seconds is not None:
         signal.signal(signal.SIGALRM, _interrupt)
         signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def heed(request: Path) -> None:

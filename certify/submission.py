@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from certify.interruption import heed, limit, listen
+from certify.interruption import heed, limited, listen
 from certify.job import JobSpec
 from certify.origin import Origin
 from certify.progress import Reporter
@@ -65,8 +65,7 @@ def carry_out(run: Run, text: bytes, cluster: AbstractContextManager[None]) -> d
     with run.watched():
         heed(run.dir.at(STOP))
         run.note("PENDING", reason="Ray starts")
-        with cluster:
-            limit(run.job.resources.time_limit)
+        with cluster, limited(run.job.resources.time_limit):
             listen()  # Ray takes SIGTERM for itself
             warm_up(run.job.resources)
             run.reporter.say(f"{'start':<8} {time.monotonic() - started:6.1f} s   Ray")

@@ -225,13 +225,14 @@ def tiny(user):
 
 
 def test_runs_that_share_a_cluster_survive_what_happens_to_them(user, head, undisturbed, tiny):
-    runs = dict.fromkeys(("gated", "stopped", "orphan", "hurt"), "runs") | {"full": "tiny"}
+    runs = dict.fromkeys(("gated", "late", "stopped", "orphan", "hurt"), "runs") | {"full": "tiny"}
     made = {run: seeded(user, undisturbed, run, where) for run, where in runs.items()}
 
     def submitted(run):
-        gates = ["--set", 'gates=["clean_accuracy > 1"]'] if run == "gated" else []
+        settings = {"gated": 'gates=["clean_accuracy > 1"]', "late": "resources.time_limit=0.1"}
+        changed = ["--set", settings[run]] if run in settings else []
         return [
-            "submit", "job.toml", *gates, "--run", run, "--runs", runs[run],
+            "submit", "job.toml", *changed, "--run", run, "--runs", runs[run],
             "--address", head["address"], "--no-wait",
         ]  # fmt: skip
 
@@ -265,11 +266,13 @@ def test_runs_that_share_a_cluster_survive_what_happens_to_them(user, head, undi
     ends = {run: read_record(run_dir) for run, run_dir in made.items()}
     assert {run: (end.status, end.verdict, end.exit_status) for run, end in ends.items()} == {
         "gated": ("SUCCEEDED", "gate_failed", 3),
+        "late": ("STOPPED", "incomplete", 5),
         "stopped": ("STOPPED", "incomplete", 5),
         "orphan": ("FAILED", "incomplete", 5),
         "hurt": ("SUCCEEDED", "passed", 0),
         "full": ("FAILED", "incomplete", 6),
     }
+    assert ends["late"].reason == "the time limit is reached"
     assert ends["stopped"].reason == "stopped on request"
     assert "its process is gone" in ends["orphan"].reason
     assert "No space left on device" in ends["full"].reason
@@ -289,6 +292,7 @@ def test_runs_that_share_a_cluster_survive_what_happens_to_them(user, head, undi
     assert status == 0, err
     for run in ("stopped", "orphan"):
         assert user.run("wait", run)[0] == 0
+    del made["late"]
     for run_dir in made.values():
         for name in TABLES:
             assert run_dir.read(name) == undisturbed.read(name), (run_dir.run, name)

@@ -39,3 +39,38 @@ def test_without_an_interrupt_nothing_stops():
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+REASONS = """
+import sys, time
+from pathlib import Path
+from certify.interruption import heed, limited, obey
+request = Path(sys.argv[1])
+try:
+    {how}
+    obey()
+    print("not asked")
+    {then}
+    obey()
+except KeyboardInterrupt as wish:
+    print(wish)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "then", "reason"),
+    [
+        ("heed(request)", "request.touch()", "stopped on request"),
+        ("limited(0.2).__enter__()", "time.sleep(30)", "the time limit is reached"),
+        ("limited(None).__enter__()", "sys.exit()", None),
+    ],
+)
+def test_a_run_stops_for_a_reason(how, then, reason, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", REASONS.format(how=how, then=then), tmp_path / "stop"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=25,
+    )
+    assert done.stdout.splitlines() == ["not asked", reason][: 2 if reason else 1], done.stderr

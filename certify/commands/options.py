@@ -18,6 +18,6 @@ RunId = Annotated[
 ]
 Address = Annotated[
     str | None,
-    typer.Option("--address", metavar="URL", help="Cluster to run on; this machine if left out."),
+    typer.Option("--address", metavar="URL", help="Job server of the cluster to run on."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
