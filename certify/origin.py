@@ -48,3 +48,11 @@ def read_origin(run_dir: RunDir) -> Origin:
     except (OSError, LookupError, TypeError, ValueError):
         place = run_dir.at(FILE)
         raise JobError(f"{place} cannot be read; submit the job again with --run") from None
+
+
+def attempts(run_dir: RunDir) -> int:
+    """How often a run was submitted to a cluster, as far as its folder says."""
+    try:
+        return read_origin(run_dir).attempt
+    except JobError:
+        return 0

@@ -13,7 +13,7 @@ from typing import Any
 
 from certify.history import events, in_words, length
 from certify.job import JobSpec
-from certify.origin import Origin, read_origin
+from certify.origin import Origin, attempts
 from certify.progress import Reporter
 from certify.records import Record, is_run, read_record
 from certify.run import Run, check_same_job, note
@@ -74,7 +74,7 @@ def begin_there(job: JobSpec, text: bytes, *, folder: Path, run_dir: RunDir, add
     client = connect(address)
     begun = length(run_dir)
     live = is_run(run_dir) and read_record(run_dir).live
-    attempt = read_origin(run_dir).attempt if run_dir.has("origin.json") else 0
+    attempt = attempts(run_dir)  # looked at after the record, which is written last
     if live:
         return There(run_dir, client, _submission(run_dir, attempt), 0)
     attempt += 1

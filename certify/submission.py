@@ -7,7 +7,7 @@ from typing import Any
 
 from certify.interruption import heed, limited, listen
 from certify.job import JobSpec
-from certify.origin import Origin
+from certify.origin import Origin, attempts
 from certify.progress import Reporter
 from certify.run import Run, check_same_job
 from certify.run_dir import RunDir
@@ -42,7 +42,7 @@ def run_here(job: JobSpec, text: bytes, *, folder: Path, run_dir: RunDir) -> dic
     run_dir.create()
     with run_dir.locked():
         run_dir.delete(STOP)
-        Origin(folder.resolve()).write(run_dir)
+        Origin(folder.resolve(), attempt=attempts(run_dir)).write(run_dir)
         again = command("resume", run_dir)
         reporter.say(f"run {run_dir.run}; stop it with Ctrl-C, continue it with: {again}")
         run = Run(job, dataset, run_dir, reporter, foreign)

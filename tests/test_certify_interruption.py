@@ -61,8 +61,8 @@ except KeyboardInterrupt as wish:
     ("how", "then", "reason"),
     [
         ("heed(request)", "request.touch()", "stopped on request"),
-        ("limited(0.2).__enter__()", "time.sleep(30)", "the time limit is reached"),
-        ("limited(None).__enter__()", "sys.exit()", None),
+        ("block = limited(0.2); block.__enter__()", "time.sleep(30)", "the time limit is reached"),
+        ("block = limited(None); block.__enter__()", "sys.exit()", None),
     ],
 )
 def test_a_run_stops_for_a_reason(how, then, reason, tmp_path):
