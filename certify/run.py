@@ -1,5 +1,6 @@
 """One execution of a job: what every stage reads, and the record of how far it is."""
 
+import secrets
 import time
 import traceback
 from collections.abc import Iterator
@@ -12,12 +13,16 @@ from certify.environment import describe_environment
 from certify.interruption import obey
 from certify.job import JobSpec
 from certify.progress import QUIET_SECONDS, Reporter, StageProgress
-from certify.records import Record, stored
+from certify.records import EXIT_STATUS, Record, stored
 from certify.run_dir import RunDir
 from models.errors import CertifyError, ClusterError, JobError
 from models.splits import Dataset
 from workers.data import describe
 from workers.foreign import Foreign
+
+ROOM = ".room"
+"""A file that makes room for the last words on a disk that has become full."""
+ROOM_BYTES = 16_384
 
 
 @dataclass(frozen=True)
@@ -99,27 +104,28 @@ class Run:
 
 @contextmanager
 def watched(run_dir: RunDir, *, name: str) -> Iterator[None]:
-    """Leave a truthful record however a run ends, where the disk still takes one."""
+    """Leave a truthful record however a run ends, on a disk that has become full too."""
     try:
+        run_dir.write(ROOM, secrets.token_bytes(ROOM_BYTES))
         yield
-    except KeyboardInterrupt as wish:
-        with suppress(ClusterError):
-            note(run_dir, "STOPPED", name=name, verdict="incomplete", reason=_why(wish))
-        raise
     except BaseException as fault:
-        with suppress(ClusterError):
-            status = fault.exit_status if isinstance(fault, CertifyError) else 1
-            if not isinstance(fault, CertifyError):
+        stopped, known = isinstance(fault, KeyboardInterrupt), isinstance(fault, CertifyError)
+        with suppress(ClusterError, OSError):
+            run_dir.delete(ROOM)
+            if not (stopped or known):
                 run_dir.record("bug", traceback=traceback.format_exc())
             note(
                 run_dir,
-                "FAILED",
+                "STOPPED" if stopped else "FAILED",
                 name=name,
                 verdict="incomplete",
                 reason=_why(fault),
-                exit_status=status,
+                exit_status=EXIT_STATUS["incomplete"] if stopped else _exit_status(fault),
             )
         raise
+    finally:
+        with suppress(OSError):
+            run_dir.delete(ROOM)
 
 
 def note(run_dir: RunDir, status: str, *, name: str, **facts: Any) -> None:
@@ -165,6 +171,10 @@ def stored_job(run_dir: RunDir) -> JobSpec:
     except (OSError, ValueError):
         place = run_dir.at("job.json")
         raise JobError(f"{place} cannot be read; submit the job under another id") from None
+
+
+def _exit_status(fault: BaseException) -> int:
+    return fault.exit_status if isinstance(fault, CertifyError) else 1
 
 
 def _why(fault: BaseException) -> str:

@@ -217,7 +217,7 @@ def tiny(user):
     place = user.folder / "tiny"
     place.mkdir()
     if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=60k", "tmpfs", place], check=False
+        ["mount", "-t", "tmpfs", "-o", "size=72k", "tmpfs", place], check=False
     ).returncode:
         pytest.skip("this user may not mount a file system")
     yield place

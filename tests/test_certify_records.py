@@ -18,9 +18,9 @@ from certify.history import changes, events
 from certify.job import JobSpec
 from certify.origin import Origin
 from certify.records import all_records, read_record
-from certify.run import note
+from certify.run import note, watched
 from certify.run_dir import RunDir
-from models.errors import JobError
+from models.errors import ClusterError, JobError
 
 
 @pytest.fixture
@@ -328,6 +328,35 @@ def test_a_read_only_disk_is_read_and_not_written(made, certify, tmp_path):
     finally:
         subprocess.run(["umount", runs], check=True)
     assert run_dir.has("state.json")
+
+
+def test_on_a_full_disk_a_run_still_says_why_it_failed(made, tmp_path):
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    tiny = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", runs]
+    if subprocess.run(tiny, check=False).returncode:
+        pytest.skip("this user may not mount a file system")
+    try:
+        run_dir = made("a", stage="attack")
+        with pytest.raises(ClusterError), watched(run_dir, name="blobs"):
+            for number in range(99):
+                run_dir.write(f"shard-{number}", bytes(4096))
+        assert not run_dir.has("shard-98")
+        assert all(path.stat().st_size == 4096 for path in run_dir.path.glob("shard-*"))
+        record = read_record(run_dir)
+        assert (record.status, record.stage, record.exit_status) == ("FAILED", "attack", 6)
+        assert "No space left on device" in record.reason
+        assert not run_dir.has(".room")
+    finally:
+        subprocess.run(["umount", runs], check=True)
+
+
+def test_a_bug_leaves_its_trace_in_the_history(made, certify):
+    run_dir = made("a")
+    with pytest.raises(ZeroDivisionError), watched(run_dir, name="blobs"):
+        1 / 0  # noqa: B018
+    assert read_record(run_dir).reason == "ZeroDivisionError: division by zero"
+    assert "Traceback" in certify("logs", "a")[1]
 
 
 def test_an_empty_folder_has_no_records(tmp_path):
