@@ -330,6 +330,11 @@ def test_a_read_only_disk_is_read_and_not_written(made, certify, tmp_path):
     assert run_dir.has("state.json")
 
 
+def fill(run_dir):
+    for number in range(99):
+        run_dir.write(f"shard-{number}", bytes(4096))
+
+
 def test_on_a_full_disk_a_run_still_says_why_it_failed(made, tmp_path):
     runs = tmp_path / "runs"
     runs.mkdir()
@@ -339,8 +344,7 @@ def test_on_a_full_disk_a_run_still_says_why_it_failed(made, tmp_path):
     try:
         run_dir = made("a", stage="attack")
         with pytest.raises(ClusterError), watched(run_dir, name="blobs"):
-            for number in range(99):
-                run_dir.write(f"shard-{number}", bytes(4096))
+            fill(run_dir)
         assert not run_dir.has("shard-98")
         assert all(path.stat().st_size == 4096 for path in run_dir.path.glob("shard-*"))
         record = read_record(run_dir)
