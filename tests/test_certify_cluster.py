@@ -225,7 +225,7 @@ def tiny(user):
 
 
 def test_runs_that_share_a_cluster_survive_what_happens_to_them(user, head, undisturbed, tiny):
-    runs = dict.fromkeys(("gated", "late", "stopped", "orphan", "hurt"), "runs") | {"full": "tiny"}
+    runs = dict.fromkeys(("gated", "late", "stopped", "orphan"), "runs") | {"full": "tiny"}
     made = {run: seeded(user, undisturbed, run, where) for run, where in runs.items()}
 
     def submitted(run):
@@ -269,7 +269,6 @@ def test_runs_that_share_a_cluster_survive_what_happens_to_them(user, head, undi
         "late": ("STOPPED", "incomplete", 5),
         "stopped": ("STOPPED", "incomplete", 5),
         "orphan": ("FAILED", "incomplete", 5),
-        "hurt": ("SUCCEEDED", "passed", 0),
         "full": ("FAILED", "incomplete", 6),
     }
     assert ends["late"].reason == "the time limit is reached"
