@@ -29,9 +29,9 @@ def test_a_run_ends_with_every_artefact_and_an_honest_summary(folder, undisturbe
     expected = {
         "attacks.parquet", "bounds.json", "certificate.json", "certificates.parquet", "data.json",
         "environment.json", "events.jsonl", "job.json", "job.toml", "masking.json", "model.onnx",
-        "network.onnx", "origin.json", "perturbations.parquet", "pictures.parquet", "radius_attacks.parquet",
-        "report.html", "seconds.json", "soundness.json", "state.json", "stretches.parquet", "summary.json",
-        "train",
+        "network.onnx", "origin.json", "perturbations.parquet", "pictures.parquet",
+        "radius_attacks.parquet", "report.html", "seconds.json", "soundness.json", "state.json",
+        "stretches.parquet", "summary.json", "train",
     }  # fmt: skip
     found = {path.name for path in artefact(folder, "undisturbed", "").iterdir()}
     assert found - {".lock"} == expected

@@ -46,7 +46,7 @@ from tests.forgeries import (
     repeat_a_row,
     write_table,
 )
-from tests.test_certify_pipeline import JOB, blobs
+from tests.whole_runs import JOB, blobs
 
 ROOT = Path(__file__).parent.parent
 
