@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import onnx
 
 from models.errors import ModelError, VerificationError
+from models.proof.free_batch import with_free_batch
 from models.proof.imported_graph import constants_of, imported_graph
 from models.proof.program import Program
 from models.proof.reading.checks import first_line
+from models.proof.reading.interface import input_of
 from models.proof.reading.reader import read_program
 from models.proof.sealing import answers_of, run_onnx
 
@@ -58,6 +61,7 @@ class Imported:
 
     Attributes:
         model: the file, weights inside.
+        batch: how many images the file takes at once; None where any number.
         network: the bytes that are proved, attacked and sealed.
         preprocessing: what was put in front.
         input_shape: of one example.
@@ -66,6 +70,7 @@ class Imported:
     """
 
     model: bytes
+    batch: int | None
     network: bytes
     preprocessing: Preprocessing
     input_shape: tuple[int, ...]
@@ -82,12 +87,14 @@ def import_model(model: bytes, preprocessing: Preprocessing) -> Imported:
     """
     original = read_program(model)
     preprocessing.check(original.input_shape)
-    network = imported_graph(model, mean=preprocessing.mean, std=preprocessing.std)
+    free = with_free_batch(model, original)
+    network = imported_graph(free, mean=preprocessing.mean, std=preprocessing.std)
     front = [values is not None for values in (preprocessing.mean, preprocessing.std)]
     if _behind(read_program(network), sum(front)).sha256 != original.sha256:
         raise VerificationError("the imported network holds another program than the file")
     return Imported(
         model,
+        input_of(onnx.load_from_string(model).graph).batch,
         network,
         preprocessing,
         input_shape=original.input_shape,
@@ -112,7 +119,7 @@ def check_import(imported: Imported, inputs: np.ndarray) -> float | None:
         VerificationError: If a logit differs by more than 1e-4 of the largest one, or a class
             does although its margin exceeds that.
     """
-    expected = _answers(imported.model, imported.preprocessing.apply(inputs))
+    expected = _answers(imported.model, imported.preprocessing.apply(inputs), batch=imported.batch)
     found = _answers(imported.network, inputs)
     tolerance = PARITY * float(np.abs(found).max(initial=0.0))
     difference = None
@@ -150,10 +157,19 @@ def _behind(program: Program, operators: int) -> Program:
     )
 
 
-def _answers(model: bytes, inputs: np.ndarray) -> np.ndarray:
-    """The output that holds logits, or what the file makes of them."""
+def _answers(model: bytes, inputs: np.ndarray, *, batch: int | None = None) -> np.ndarray:
+    """The output that holds logits, or what the file makes of them.
+
+    Args:
+        model: the file.
+        inputs: as it wants them.
+        batch: how many it takes at once; the last image fills the last batch.
+    """
+    told = {} if batch is None else {"batch": batch}
+    missing = -len(inputs) % (batch or 1)
+    filled = np.concatenate([inputs, np.repeat(inputs[-1:], missing, axis=0)])
     try:
-        outputs = run_onnx(model, inputs, optimised=False)
+        outputs = run_onnx(model, filled, optimised=False, **told)
     except Exception as fault:  # the runtime's errors have no common kind
         raise ModelError(f"ONNX Runtime does not run the file: {first_line(fault)}") from None
-    return answers_of(outputs)
+    return answers_of(outputs)[: len(inputs)]

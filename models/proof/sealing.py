@@ -119,13 +119,16 @@ def check_outputs(
     return float((radii - found).max(initial=0.0))
 
 
-def run_onnx(model: bytes, inputs: np.ndarray, *, optimised: bool = True) -> dict[str, np.ndarray]:
+def run_onnx(
+    model: bytes, inputs: np.ndarray, *, optimised: bool = True, batch: int = 1000
+) -> dict[str, np.ndarray]:
     """Outputs of an ONNX file in ONNX Runtime on one processor, by name.
 
     Args:
         model: the file's bytes.
         inputs: float32 images, batch first.
         optimised: whether the runtime may rewrite the graph, as it does unless told otherwise.
+        batch: images in a run.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -135,8 +138,8 @@ def run_onnx(model: bytes, inputs: np.ndarray, *, optimised: bool = True) -> dic
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     batches = [
-        session.run(names, {session.get_inputs()[0].name: inputs[start : start + 1000]})
-        for start in range(0, len(inputs), 1000)
+        session.run(names, {session.get_inputs()[0].name: inputs[start : start + batch]})
+        for start in range(0, len(inputs), batch)
     ]
     columns = zip(names, zip(*batches, strict=True), strict=True)
     return {name: np.concatenate(parts) for name, parts in columns}

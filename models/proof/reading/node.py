@@ -23,7 +23,18 @@ Step = tuple[type[Operator], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Node:
-    """A node with what is known of its operands."""
+    """A node with what is known of its operands.
+
+    Attributes:
+        name: of the node, or of what it makes.
+        kind: of the operator.
+        inputs: names of operands, empty where one is left out.
+        outputs: names of results.
+        attributes: by name.
+        constants: of the file, by name.
+        shapes: of activations, batch left out.
+        batch: the length that the file fixes for it, if it does.
+    """
 
     name: str
     kind: str
@@ -32,6 +43,7 @@ class Node:
     attributes: dict[str, Any]
     constants: Constants
     shapes: Activations
+    batch: int | None = None
 
     def refuse(self, found: str, accepted: str) -> ModelError:
         """The error for a form that has no rule."""

@@ -2,6 +2,10 @@
 
 A file is refused where its function is not fixed or not one example's: see `_check_file`.  Only
 the nodes that the logits depend on are read, so a label or a radius beside them changes nothing.
+
+A file whose batch has a fixed length is read as the function of one example that it applies to
+each: the first axis of every activation is the batch, and a shape that the file states has its
+length there.
 """
 
 import math
@@ -26,11 +30,11 @@ from models.proof.reading.checks import (
     first_line,
 )
 from models.proof.reading.ending import check_ending, without_ending
-from models.proof.reading.node import Activations, Constants, stored_array
+from models.proof.reading.interface import Input, constants_of, input_of, output_of
+from models.proof.reading.node import Activations, Constants
 from models.proof.reading.rules import KNOWN_KINDS, lower_node
 
 OPSETS = range(13, 24)
-LOGITS = "logits"
 
 
 def read_program(model: bytes) -> Program:
@@ -47,13 +51,13 @@ def read_program(model: bytes) -> Program:
         ModelError: If the file is damaged, its function is not fixed, or an operator has no rule.
     """
     graph = _parse(model).graph
-    name, shape = _input_of(graph)
-    output, ending = without_ending(graph, _output_of(graph))
-    constants = _constants_of(graph)
-    nodes = _needed_nodes(graph, output, given={name, *constants})
+    given = input_of(graph)
+    output, ending = without_ending(graph, output_of(graph))
+    constants = constants_of(graph)
+    nodes = _needed_nodes(graph, output, given={given.name, *constants})
     _check_kinds(nodes)
     check_structure(model, shapes=False)
-    operators, shapes = _lower(nodes, constants, name, shape)
+    operators, shapes = _lower(nodes, constants, given)
     if not operators or operators[-1].result != output:
         raise ModelError(f"the output {output!r} does not depend on the input")
     if len(shapes[-1]) != 1 or not 2 <= shapes[-1][0] <= MOST_CLASSES:
@@ -63,7 +67,7 @@ def read_program(model: bytes) -> Program:
         )
     check_structure(model, shapes=True)
     kinds = check_ending(ending, shapes[-1])
-    program = Program(name, shape, tuple(operators), tuple(shapes), kinds)
+    program = Program(given.name, given.shape, tuple(operators), tuple(shapes), kinds)
     refuse_alone(program.wiring, find_groups(program.wiring, RECOGNISERS))
     return program
 
@@ -75,9 +79,9 @@ def live_part(model: bytes) -> tuple[onnx.ModelProto, str, list[onnx.NodeProto]]
         ModelError: Where `read_program` does for a file as a whole.
     """
     parsed = _parse(model)
-    name, _ = _input_of(parsed.graph)
-    logits, _ = without_ending(parsed.graph, _output_of(parsed.graph))
-    given = {name, *(tensor.name for tensor in parsed.graph.initializer)}
+    logits, _ = without_ending(parsed.graph, output_of(parsed.graph))
+    stored = (tensor.name for tensor in parsed.graph.initializer)
+    given = {input_of(parsed.graph).name, *stored}
     return parsed, logits, _needed_nodes(parsed.graph, logits, given=given)
 
 
@@ -96,64 +100,6 @@ def _parse(content: bytes) -> onnx.ModelProto:
         names = ", ".join(function.name for function in model.functions)
         raise ModelError(f"the file defines functions of its own: {names}; inline them first")
     return model
-
-
-def _input_of(graph: onnx.GraphProto) -> tuple[str, tuple[int, ...]]:
-    """Name and example shape of the one float32 input."""
-    stored = {tensor.name for tensor in graph.initializer}
-    overridable = [value.name for value in graph.input if value.name in stored]
-    if overridable:
-        raise ModelError(
-            f"weights {', '.join(overridable)} are also inputs, so a caller may override them; "
-            "accepted are weights that are initializers alone"
-        )
-    if len(graph.input) != 1:
-        names = ", ".join(value.name for value in graph.input) or "none"
-        raise ModelError(f"the file has the inputs {names}; accepted is exactly one")
-    tensor = graph.input[0].type.tensor_type
-    if tensor.elem_type != onnx.TensorProto.FLOAT:
-        kinds = {number: name for name, number in onnx.TensorProto.DataType.items()}
-        kind = kinds.get(tensor.elem_type, f"number {tensor.elem_type}")
-        raise ModelError(f"the input has type {kind}; accepted is FLOAT (float32)")
-    shape = tuple(axis.dim_value for axis in tensor.shape.dim[1:])
-    if not shape or any(side < 1 for side in shape):
-        raise ModelError(
-            f"the input has shape {list(shape)} for one example; accepted are axes of known, "
-            "positive length behind the batch"
-        )
-    if tensor.shape.dim[0].HasField("dim_value"):
-        raise ModelError(
-            f"the input's batch has the fixed length {tensor.shape.dim[0].dim_value}; accepted is "
-            "a batch of any length"
-        )
-    return str(graph.input[0].name), shape
-
-
-def _output_of(graph: onnx.GraphProto) -> str:
-    """The output that holds the logits."""
-    names = [value.name for value in graph.output]
-    if len(names) == 1:
-        return str(names[0])
-    if LOGITS in names:
-        return LOGITS
-    raise ModelError(
-        f"the file has the outputs {', '.join(names) or 'none'}; accepted is one, "
-        f"or one of them named {LOGITS!r}"
-    )
-
-
-def _constants_of(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
-    """Initializers by name."""
-    if graph.sparse_initializer:
-        raise ModelError("the file holds sparse weights; accepted are dense ones")
-    constants = {}
-    for tensor in graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            raise ModelError(
-                f"weight {tensor.name} lies in another file; accepted are weights inside the model"
-            )
-        constants[tensor.name] = stored_array(tensor, owner=f"weight {tensor.name}")
-    return constants
 
 
 def _needed_nodes(graph: onnx.GraphProto, output: str, *, given: set[str]) -> list[onnx.NodeProto]:
@@ -191,17 +137,15 @@ def _check_kinds(nodes: list[onnx.NodeProto]) -> None:
 def _lower(
     nodes: list[onnx.NodeProto],
     constants: dict[str, np.ndarray],
-    input_name: str,
-    input_shape: tuple[int, ...],
+    given: Input,
 ) -> tuple[list[Operator], list[tuple[int, ...]]]:
     """Operators and their result shapes, found by following each on a batch of two, unfilled."""
-    entries = math.prod(input_shape)
-    check_size(entries)
-    values = {input_name: torch.empty(2, *input_shape, device="meta")}
+    entries = math.prod(given.shape)
+    values = {given.name: torch.empty(2, *given.shape, device="meta")}
     operators: list[Operator] = []
     shapes: list[tuple[int, ...]] = []
     for node in nodes:
-        for operator in _lower_safely(node, constants, _Shapes(values)):
+        for operator in _lower_safely(node, constants, _Shapes(values), given.batch):
             try:
                 with torch.inference_mode():
                     result = operator.run(*(values[name] for name in operator.operands))
@@ -220,11 +164,11 @@ def _lower(
 
 
 def _lower_safely(
-    node: onnx.NodeProto, constants: Constants, shapes: Activations
+    node: onnx.NodeProto, constants: Constants, shapes: Activations, batch: int | None
 ) -> list[Operator]:
     """Operators of a node; one whose operands or attributes make no sense is refused."""
     try:
-        return lower_node(node, constants, shapes)
+        return lower_node(node, constants, shapes, batch=batch)
     except (ArithmeticError, LookupError, TypeError, ValueError) as fault:
         name = node.name or node.output[0]
         raise ModelError(f"{name} ({node.op_type}): {first_line(fault)}") from None

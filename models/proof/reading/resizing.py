@@ -46,7 +46,7 @@ def resize(node: Node) -> list[Operator]:
         raise node.refuse("sizes and scales that do not fit", "one size or scale to an axis")
     picked: list[tuple[int, ...] | None] = [None] * (rank - 1)
     for place, axis in enumerate(axes):
-        if axis == 0 and (sizes[place] == BATCH if sizes else scales[place] == 1):
+        if axis == 0 and (sizes[place] in (BATCH, node.batch) if sizes else scales[place] == 1):
             continue
         side = node.shapes[x][node.axis(axis, rank) - 1]
         scale = Fraction(sizes[place], side) if sizes else scales[place]

@@ -10,31 +10,44 @@ from models.proof.reading.node import BATCH, Node
 
 
 def reshape(node: Node) -> list[Operator]:
-    """Another shape for each example."""
+    """The shape that a Reshape states, for each example."""
     x = node.activation()
     shape = node.shapes[x]
     size = math.prod(shape)
-    if node.kind == "Flatten":
-        if node.attributes.get("axis", 1) not in (1, -len(shape)):
-            raise node.refuse(f"axis = {node.attributes['axis']}, which moves the batch", "axis 1")
-        return [Move(**node.named(x), reshape=(size,))]
-    if node.kind == "Reshape":
-        batch, *target = node.integers(1, "shape") or (1,)  # a shape without axes has no batch
-        if len(target) > len(shape) and 0 in target[len(shape) :]:
-            raise node.refuse(f"the target {[batch, *target]}", "a 0 where the example has an axis")
-        if not node.attributes.get("allowzero", 0):
-            batch = BATCH if batch == 0 else batch
-            full = (2, *shape)
-            target = [full[at] if side == 0 else side for at, side in enumerate(target, start=1)]
-        if batch == BATCH and target.count(-1) == 1:
-            rest = -math.prod(target)
-            target[target.index(-1)] = size // rest if rest > 0 else 0
-        if batch in (BATCH, -1) and all(side > 0 for side in target) and math.prod(target) == size:
-            return [Move(**node.named(x), reshape=tuple(target))]
-        raise node.refuse(
-            f"the target {[batch, *target]} for an example of shape {list(shape)}",
-            "-1 or 0 for the batch and known lengths of the same size behind it",
-        )
+    batch, *target = node.integers(1, "shape") or (1,)  # a shape without axes has no batch
+    if len(target) > len(shape) and 0 in target[len(shape) :]:
+        raise node.refuse(f"the target {[batch, *target]}", "a 0 where the example has an axis")
+    if not node.attributes.get("allowzero", 0):
+        batch = BATCH if batch == 0 else batch
+        full = (2, *shape)
+        target = [full[at] if side == 0 else side for at, side in enumerate(target, start=1)]
+    if batch == node.batch:
+        batch = BATCH  # as long as the operand's, so what follows is the shape of one example
+    if batch == BATCH and target.count(-1) == 1:
+        rest = -math.prod(target)
+        target[target.index(-1)] = size // rest if rest > 0 else 0
+    if batch in (BATCH, -1) and all(side > 0 for side in target) and math.prod(target) == size:
+        return [Move(**node.named(x), reshape=tuple(target))]
+    raise node.refuse(
+        f"the target {[batch, *target]} for an example of shape {list(shape)}",
+        "-1 or 0 for the batch (or its length, where that is fixed) and known lengths of the same "
+        "size behind it",
+    )
+
+
+def flatten(node: Node) -> list[Operator]:
+    """Each example as one row."""
+    x = node.activation()
+    shape = node.shapes[x]
+    if node.attributes.get("axis", 1) not in (1, -len(shape)):
+        raise node.refuse(f"axis = {node.attributes['axis']}, which moves the batch", "axis 1")
+    return [Move(**node.named(x), reshape=(math.prod(shape),))]
+
+
+def squeeze(node: Node) -> list[Operator]:
+    """Axes of length 1 left out or put in."""
+    x = node.activation()
+    shape = node.shapes[x]
     axes = node.axes()
     probe = np.empty((2, *shape))
     try:

@@ -28,8 +28,17 @@ from models.proof.reading.folding import (
 from models.proof.reading.node import Activations, Constants, Node
 
 
-def lower_node(proto: onnx.NodeProto, constants: Constants, shapes: Activations) -> list[Operator]:
-    """Operators that compute a node, or none where it was folded into `constants`."""
+def lower_node(
+    proto: onnx.NodeProto, constants: Constants, shapes: Activations, *, batch: int | None
+) -> list[Operator]:
+    """Operators that compute a node, or none where it was folded into `constants`.
+
+    Args:
+        proto: of the file.
+        constants: so far; a node that the file fixes is added.
+        shapes: of the activations so far, batch left out.
+        batch: the length that the file fixes for it, if it does.
+    """
     node = Node(
         name=proto.name or proto.output[0],
         kind=proto.op_type,
@@ -38,6 +47,7 @@ def lower_node(proto: onnx.NodeProto, constants: Constants, shapes: Activations)
         attributes={entry.name: helper.get_attribute_value(entry) for entry in proto.attribute},
         constants=constants,
         shapes=shapes,
+        batch=batch,
     )
     if node.kind == "Constant":
         constants[node.outputs[0]] = constant_value(node)
@@ -78,9 +88,9 @@ _LOWER: dict[str, Callable[[Node], list[Operator]]] = {
     "Softplus": elementwise.smooth,
     "Softmax": elementwise.softmax,
     "Reshape": routing.reshape,
-    "Flatten": routing.reshape,
-    "Squeeze": routing.reshape,
-    "Unsqueeze": routing.reshape,
+    "Flatten": routing.flatten,
+    "Squeeze": routing.squeeze,
+    "Unsqueeze": routing.squeeze,
     "Transpose": routing.transpose,
     "Identity": routing.identity,
     "Dropout": routing.identity,

@@ -69,7 +69,7 @@ def expand(node: Node) -> list[Operator]:
     wanted = node.integers(1, "shape")
     padded = (1,) * (len(shape) + 1 - len(wanted)) + wanted
     batch, *target = padded
-    fits = len(target) == len(shape) and batch in (1, BATCH)
+    fits = len(target) == len(shape) and batch in (1, BATCH, node.batch)
     if not fits or any(
         (have != want and 1 not in (have, want)) or want < 1
         for have, want in zip(shape, target, strict=False)
