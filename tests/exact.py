@@ -7,7 +7,7 @@ import mpmath
 import numpy as np
 
 from models.proof.operators.affine import Dense, Scale, Shift
-from models.proof.operators.assumed import Smooth, Softmax
+from models.proof.operators.assumed import Softmax
 from models.proof.operators.branches import Concatenation, Extreme, Sum
 from models.proof.operators.convolution import Convolution, TransposedConvolution
 from models.proof.operators.elementwise import Activation, Clip
@@ -17,6 +17,7 @@ from models.proof.operators.powers import Product, Root, Square
 from models.proof.operators.reduction import Reduction
 from models.proof.operators.routing import Move
 from models.proof.operators.selection import Selection
+from models.proof.operators.smooth import Smooth, ThresholdSoftplus
 from models.proof.operators.sorting import TopK
 
 mpmath.mp.prec = 200
@@ -60,7 +61,11 @@ def exact_operator(op, operands):
             above = x if op.low is None else np.maximum(x, big(op.low.array))
             return above if op.high is None else np.minimum(above, big(op.high.array))
         case Smooth():
-            return each(SMOOTH[op.kind])(x)
+            return each(lambda v: SMOOTH[op.kind](v, *map(mpmath.mpf, op.parameters)))(x)
+        case ThresholdSoftplus():
+            b = mpmath.mpf(op.steepness)
+            softplus = each(lambda v: v if b * v > op.threshold else SMOOTH["Softplus"](b * v) / b)
+            return softplus(x)
         case Softmax():
             powers = each(mpmath.exp)(x)
             return powers / powers.sum(axis=op.axis, keepdims=True)
@@ -107,6 +112,20 @@ SMOOTH = {
     "Tanh": mpmath.tanh,
     "Sigmoid": lambda v: 1 / (1 + mpmath.exp(-v)),
     "Softplus": lambda v: mpmath.log(1 + mpmath.exp(v)),
+    "LogSigmoid": lambda v: -mpmath.log(1 + mpmath.exp(-v)),
+    "Softsign": lambda v: v / (1 + abs(v)),
+    "Erf": mpmath.erf,
+    "Atan": mpmath.atan,
+    "Sin": mpmath.sin,
+    "Cos": mpmath.cos,
+    "Gelu": lambda v, c, b: c * v * mpmath.erfc(-b * v),
+    "GeluTanh": lambda v, c, s, q: c * v * (1 + mpmath.tanh(s * v + q * v**3)),
+    "Silu": lambda v, c, b: c * v / (1 + mpmath.exp(-b * v)),
+    "Mish": lambda v, c: c * v * mpmath.tanh(mpmath.log(1 + mpmath.exp(v))),
+    "HardSwish": lambda v, c, a, b: c * v * min(max(a * v + b, ZERO), mpmath.mpf(1)),
+    "Elu": lambda v, alpha: v if v > 0 else alpha * mpmath.expm1(v),
+    "Selu": lambda v, alpha, gamma: gamma * (v if v > 0 else alpha * mpmath.expm1(v)),
+    "Celu": lambda v, alpha: v if v > 0 else alpha * mpmath.expm1(v / alpha),
 }
 
 

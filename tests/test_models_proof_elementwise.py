@@ -9,9 +9,10 @@ from onnx import helper
 from models.errors import ModelError
 from models.proof.bounds import prove
 from models.proof.lipschitz import walk
-from models.proof.operators.assumed import Smooth, Softmax
+from models.proof.operators.assumed import Softmax
 from models.proof.operators.branches import Extreme
 from models.proof.operators.operator import Stretch
+from models.proof.operators.smooth import Smooth
 from models.proof.reading.reader import read_program
 from models.proof.sealing import run_onnx
 from tests.exact import exact_logits

@@ -18,20 +18,26 @@ from models.proof.upward import Precision, up
 
 ACCURACY = 2.0**-40
 """What a float64 function is taken to be accurate to; libraries reach 2⁻⁵⁰."""
-STEEP_SOFTPLUS = 45.0
-"""Above it log(1 + exp(x)) is x, to 2⁻⁶⁴."""
 
 
 @dataclass(frozen=True)
 class AssumedStretch(Stretch):
-    """A row whose rounding rests on the float64 functions of a library."""
+    """A row whose rounding rests on the float64 functions of a library.
+
+    Attributes:
+        jump: what is charged beside it, a norm: how far a function that jumps can be from the one
+            whose factor this is.
+    """
+
+    jump: float = 0.0
 
     def lost(self, reach: Sequence[Growth], *, precision: Precision, entries: int) -> Growth:
-        """The roundings of its sums, and √m 2⁻⁴⁰ (1 + ρ)."""
+        """The roundings of its sums, √m 2⁻⁴⁰ (1 + ρ) times its largest coefficient, the jump."""
         summed = super().lost(reach, precision=precision, entries=entries)
         one = Growth(1.0, 0.0)
-        assumed = self.together(reach).plus(one).times(up(ACCURACY * math.sqrt(entries), 2))
-        return summed.plus(assumed)
+        accuracy = up(ACCURACY * math.sqrt(entries) * self.largest, 3)
+        assumed = self.together(reach).plus(one).times(accuracy)
+        return summed.plus(assumed, Growth(self.jump, 0.0))
 
 
 def assumed_stretch(
@@ -48,31 +54,6 @@ def assumed_stretch(
         refused_float32=f"float32 runtimes differ in how they round {kind}",
         assumption=f"{kind} in float64 is accurate to √entries · 2⁻⁴⁰ · (1 + ‖operand‖)",
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Smooth(Operator):
-    """A smooth function of each entry: Tanh, Sigmoid, Softplus."""
-
-    def run(self, *values: Tensor) -> Tensor:
-        """The function, entry by entry."""
-        x = values[0]
-        match self.kind:
-            case "Tanh":
-                return torch.tanh(x)
-            case "Sigmoid":
-                return torch.sigmoid(x)
-        return torch.nn.functional.softplus(x, threshold=STEEP_SOFTPLUS)
-
-    def stretch(self, shape: tuple[int, ...]) -> Stretch:
-        """The steepest slope, and the function at 0 in every entry."""
-        slope, at_zero = {
-            "Tanh": (1.0, 0.0),
-            "Sigmoid": (0.25, 0.5),
-            "Softplus": (1.0, math.log(2)),
-        }[self.kind]
-        offset = up(at_zero * math.sqrt(math.prod(shape)), 4) if at_zero else 0.0
-        return assumed_stretch(self.kind, method="steepest slope", factor=slope, offset=offset)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -91,6 +91,11 @@ class Node:
             raise self.refuse(f"{role} of shape {list(stored.shape)}", "a single number")
         return float(stored.reshape(()))
 
+    def parameters(self, *usual: float) -> tuple[float, ...]:
+        """Numbers of a node that stands for a group; the usual ones of one that a file holds."""
+        stored = self.attributes.get("parameters")
+        return usual if stored is None else tuple(map(float, numpy_helper.to_array(stored)))
+
     def activation(self, place: int = 0) -> str:
         """Name of an operand that depends on the input."""
         name = self.input(place)

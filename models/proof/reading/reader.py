@@ -31,8 +31,10 @@ from models.proof.reading.checks import (
 )
 from models.proof.reading.ending import check_ending, without_ending
 from models.proof.reading.interface import Input, constants_of, input_of, output_of
+from models.proof.reading.merging import merged
 from models.proof.reading.node import Activations, Constants
-from models.proof.reading.rules import KNOWN_KINDS, lower_node
+from models.proof.reading.refusals import check_kinds
+from models.proof.reading.rules import KNOWN_KINDS, MERGED_KINDS, lower_node
 
 OPSETS = range(13, 24)
 
@@ -50,12 +52,14 @@ def read_program(model: bytes) -> Program:
     Raises:
         ModelError: If the file is damaged, its function is not fixed, or an operator has no rule.
     """
-    graph = _parse(model).graph
+    parsed = _parse(model)
+    graph = parsed.graph
     given = input_of(graph)
     output, ending = without_ending(graph, output_of(graph))
     constants = constants_of(graph)
     nodes = _needed_nodes(graph, output, given={given.name, *constants})
-    _check_kinds(nodes)
+    nodes = merged(nodes, constants, output)
+    check_kinds(nodes, parsed.functions, known=KNOWN_KINDS | MERGED_KINDS, listed=KNOWN_KINDS)
     check_structure(model, shapes=False)
     operators, shapes = _lower(nodes, constants, given)
     if not operators or operators[-1].result != output:
@@ -96,9 +100,6 @@ def _parse(content: bytes) -> onnx.ModelProto:
         raise ModelError("the file holds no ONNX graph with at least one operator")
     check_names(model)
     check_opsets(model, accepted=OPSETS)
-    if model.functions:
-        names = ", ".join(function.name for function in model.functions)
-        raise ModelError(f"the file defines functions of its own: {names}; inline them first")
     return model
 
 
@@ -118,20 +119,6 @@ def _needed_nodes(graph: onnx.GraphProto, output: str, *, given: set[str]) -> li
             wanted.add(place)
             pending += [(operand, place) for operand in maker[name].input]
     return [node for place, node in enumerate(graph.node) if place in wanted]
-
-
-def _check_kinds(nodes: list[onnx.NodeProto]) -> None:
-    """Refuse all nodes without a rule at once."""
-    offenders = [
-        f"{node.name or node.output[0]} ({node.domain + '.' if node.domain else ''}{node.op_type})"
-        for node in nodes
-        if node.domain not in ("", "ai.onnx") or node.op_type not in KNOWN_KINDS
-    ]
-    if offenders:
-        raise ModelError(
-            f"no Lipschitz bound is known for {', '.join(offenders)}; "
-            f"known operators are {', '.join(sorted(KNOWN_KINDS))}"
-        )
 
 
 def _lower(

@@ -11,6 +11,7 @@ from models.proof.reading import (
     branches,
     convolution,
     elementwise,
+    indexing,
     pooling,
     powers,
     reduction,
@@ -58,9 +59,10 @@ def lower_node(
     if all(name in constants for name in node.inputs if name):
         constants[node.outputs[0]] = folded_constant(node)
         return []
-    if node.kind not in _LOWER:
+    lower = _LOWER.get(node.kind) or _LOWER_MERGED.get(node.kind)
+    if lower is None:
         raise node.refuse("an operand that depends on the input", "shapes and whole numbers alone")
-    return _LOWER[node.kind](node)
+    return lower(node)
 
 
 _LOWER: dict[str, Callable[[Node], list[Operator]]] = {
@@ -86,6 +88,18 @@ _LOWER: dict[str, Callable[[Node], list[Operator]]] = {
     "Tanh": elementwise.smooth,
     "Sigmoid": elementwise.smooth,
     "Softplus": elementwise.smooth,
+    "Softsign": elementwise.smooth,
+    "Erf": elementwise.smooth,
+    "Atan": elementwise.smooth,
+    "Sin": elementwise.smooth,
+    "Cos": elementwise.smooth,
+    "Elu": elementwise.exponential,
+    "Selu": elementwise.exponential,
+    "Celu": elementwise.exponential,
+    "Gelu": elementwise.gelu,
+    "Mish": elementwise.mish,
+    "HardSwish": elementwise.hard_swish,
+    "HardSigmoid": elementwise.hard_sigmoid,
     "Softmax": elementwise.softmax,
     "Reshape": routing.reshape,
     "Flatten": routing.flatten,
@@ -119,4 +133,14 @@ _LOWER: dict[str, Callable[[Node], list[Operator]]] = {
     "Sign": powers.sign,
 }
 
+_LOWER_MERGED: dict[str, Callable[[Node], list[Operator]]] = {
+    "Silu": elementwise.smooth,
+    "GeluTanh": elementwise.smooth,
+    "LogSigmoid": elementwise.smooth,
+    "ThresholdSoftplus": elementwise.threshold_softplus,
+    "Index": indexing.index,
+}
+"""Kinds that groups of nodes are made, and that the ONNX checker refuses in a file."""
+
 KNOWN_KINDS = frozenset(_LOWER) | SHAPE_KINDS
+MERGED_KINDS = frozenset(_LOWER_MERGED)
