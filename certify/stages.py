@@ -9,6 +9,7 @@ import pyarrow as pa
 from certify.run import Run
 from certify.run_dir import RunDir
 from certify.training import WEIGHTS, lesson_of
+from models.attacks.suite import attack_names
 from models.errors import CertifyError
 from workers import attacking, certification, foreign, training
 from workers.attack_tasks import Shard
@@ -72,7 +73,7 @@ def certify(run: Run) -> None:
 
 
 def attack(run: Run) -> None:
-    """Attacks at each ε and inside each radius; a finished shard is never attacked again."""
+    """Attacks at each ε and inside each radius; what an attack made of a shard is kept."""
     spec, test = run.job.attack, run.dataset.test
     certificates = run.dir.read_table(CERTIFICATES)
     rows = attacking.attacked_rows(len(test), wanted=spec.examples, seed=run.job.seed)
@@ -82,23 +83,26 @@ def attack(run: Run) -> None:
         )
         for eps in run.job.eps
     }
-    shards = attacking.shards_of(chosen, rows, shard_size=spec.shard_size)
-    left = [shard for shard in shards if not run.dir.has(_shard(shard))]
-    total = sum(len(shard.rows) for shard in shards)
-    with run.follow("attack", total=total, unit="attacks") as progress:
-        progress.advance(total - sum(len(shard.rows) for shard in left))
+    names = attack_names(len(run.dataset.classes), run.dataset.input_shape)
+    shards = attacking.shards_of(chosen, rows, names, shard_size=spec.shard_size)
+    finished = [shard for shard in shards if run.dir.has(_shard(shard))]
+    with run.follow(
+        "attack", total=sum(len(shard.rows) for shard in shards), unit="attacks"
+    ) as progress:
+        progress.advance(sum(len(shard.rows) for shard in finished))
         for shard, table in attacking.attack_shards(
             run.dir.read(NETWORK),
             run.dir.read_json(BOUNDS),
             test,
             certificates,
-            left,
+            shards,
+            done={shard.name: run.dir.read_table(_shard(shard)) for shard in finished},
             seed=run.job.seed,
             device=device(run.job.resources),
         ):
             run.dir.write_table(_shard(shard), table)
-            note = "inside each radius" if shard.eps is None else f"at ε = {shard.eps:.3g}"
-            progress.advance(len(table), note=note)
+            place = "inside each radius" if shard.eps is None else f"at ε = {shard.eps:.3g}"
+            progress.advance(len(shard.rows), note=f"{shard.attack} {place}")
     at_radius = [run.dir.read_table(_shard(shard)) for shard in shards if shard.eps is None]
     at_eps = [run.dir.read_table(_shard(shard)) for shard in shards if shard.eps is not None]
     run.dir.write_table(RADIUS_ATTACKED, pa.concat_tables(at_radius).combine_chunks())

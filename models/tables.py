@@ -23,10 +23,11 @@ ATTACKS = pa.schema(
     [
         pa.field("row", pa.int64(), nullable=False),  # row in the table of certificates
         pa.field("eps", pa.float64(), nullable=False),
-        pa.field("attacks", pa.string(), nullable=False),  # those that ran, in order
+        pa.field("attacks", pa.string(), nullable=False),  # those that it met, in order
         pa.field("correct", pa.bool_(), nullable=False),  # on the clean image
         pa.field("robust", pa.bool_(), nullable=False),  # correct, and no confirmed break
         pa.field("claimed", pa.bool_(), nullable=False),  # the attack said that it broke it
+        pa.field("broken_by", pa.string(), nullable=False),  # the attack that did; empty: robust
         pa.field("prediction", pa.int32(), nullable=False),  # at the attacked image
         pa.field("distance", pa.float64(), nullable=False),  # rounded up; 0 without a break
         pa.field("gap", pa.float64(), nullable=False),  # new class over the certified one

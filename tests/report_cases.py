@@ -50,6 +50,7 @@ def attack_row(row, eps, *, correct=True, robust=True, **other):
         "correct": correct,
         "robust": robust,
         "claimed": correct and not robust,
+        "broken_by": "apgd-ce" if correct and not robust else "",
         "prediction": 0,
         "distance": 0.0,
         "gap": 0.0,

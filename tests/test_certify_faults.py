@@ -51,7 +51,7 @@ def test_ctrl_c_in_the_attack_and_the_same_command_again(folder, undisturbed):
         "attack",
         "incomplete",
     )
-    assert 0 < state["progress"]["done"] < state["progress"]["total"] == 72
+    assert 0 < state["progress"]["done"] < state["progress"]["total"] == 168
     written = first[0].stat().st_mtime_ns
     process = start(folder, "resume", "stopped")
     wait_for(lambda: len(list(shards.glob("*.parquet"))) > len(first) or process.poll() is not None)

@@ -1,14 +1,17 @@
 """AutoAttack behind one function, and the recheck of what it claims."""
 
+import functools
 import logging
 import sys
 
 import numpy as np
 import pytest
 import torch
+from pyautoattack import AutoAttack, fab_base, fab_projections
 
-from models.attacks.autoattack import attack_examples, attack_names, shard_seed
+from models.attacks.autoattack import attack_examples, shard_seed
 from models.attacks.recheck import pulled_inside, recheck
+from models.attacks.suite import attack_names, target_classes
 from models.proof.bounds import prove
 from models.proof.certificate import certify_examples, distance_bound
 from models.proof.reading.reader import read_program
@@ -17,14 +20,60 @@ from tests.oracles import dense_file, images, orthogonal_classifier
 SHAPE = (1, 5, 5)
 
 
-def classifier(classes, *, seed=0, width=16):
+def classifier(classes, *, seed=0, width=16, shape=SHAPE):
     program = read_program(
-        orthogonal_classifier(shape=SHAPE, classes=classes, seed=seed, width=width)
+        orthogonal_classifier(shape=shape, classes=classes, seed=seed, width=width)
     )
-    inputs = images(12, SHAPE, seed=seed)
+    inputs = images(12, shape, seed=seed)
     bounds = prove(program)
     found = certify_examples(program, bounds, inputs)
     return program, bounds, inputs, found
+
+
+def attack_all(program, inputs, labels, *, eps, seed):
+    """Every attack of the suite in order, each on what the earlier ones left."""
+    images, left = inputs.copy(), np.arange(len(inputs))
+    for name in attack_names(program.classes, program.input_shape):
+        if len(left):
+            told = {"attack": name, "eps": eps, "seed": seed}
+            images[left] = attack_examples(program, inputs[left], labels[left], **told)
+            left = left[(images[left] == inputs[left]).reshape(len(left), -1).all(axis=1)]
+    return images
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4])
+def test_one_attack_after_the_other_gives_what_the_authors_suite_gives_in_one_go(
+    classes, monkeypatch
+):
+    class Stable:
+        """torch, but equal values are sorted in the order of their places."""
+
+        def __getattr__(self, name):
+            found = getattr(torch, name)
+            return functools.partial(found, stable=True) if name == "sort" else found
+
+    program, _, inputs, found = classifier(classes, shape=(1, 4, 4))  # too small for Square
+    few = slice(0, 6)
+    labels = found.predictions[few].copy()
+    labels[2] = (labels[2] + 1) % classes
+    eps = float(np.median(found.radii[few])) * 1.3
+    images = attack_all(program, inputs[few], labels, eps=eps, seed=4)
+    monkeypatch.setattr(fab_projections, "torch", Stable())
+    names = attack_names(program.classes, program.input_shape)
+    tracer = sys.gettrace()
+    with torch.random.fork_rng():
+        suite = AutoAttack(
+            program, norm="L2", eps=eps, seed=4, version="custom", attacks=list(names)
+        )
+        suite.apgd.n_restarts = suite.fab.n_restarts = 1
+        suite.apgd_targeted.n_target_classes = target_classes(classes)
+        suite.fab.n_target_classes = target_classes(classes)
+        expected, _ = suite.run_standard_evaluation(
+            torch.tensor(inputs[few]), torch.tensor(labels), batch_size=6
+        )
+    sys.settrace(tracer)
+    assert images.tobytes() == expected.numpy().tobytes()
+    assert (images != inputs[few]).any()
 
 
 @pytest.mark.parametrize("classes", [2, 3, 4, 5, 100])
@@ -32,7 +81,7 @@ def test_any_number_of_classes_is_attacked_within_eps(classes):
     program, bounds, inputs, found = classifier(classes)
     few = slice(0, 4)
     eps = float(np.median(found.radii[few])) * 2
-    attacked = attack_examples(program, inputs[few], found.predictions[few], eps=eps, seed=0)
+    attacked = attack_all(program, inputs[few], found.predictions[few], eps=eps, seed=0)
     assert attacked.dtype == np.float32
     for original, image in zip(inputs[few], attacked, strict=True):
         assert distance_bound(original, image) <= eps + 1e-6
@@ -48,15 +97,14 @@ def test_any_number_of_classes_is_attacked_within_eps(classes):
 
 
 def test_the_attacks_that_run_follow_classes_and_size():
-    names = {classes: attack_names(classifier(classes)[0]) for classes in (2, 3, 4, 10)}
+    names = {classes: attack_names(classes, SHAPE) for classes in (2, 3, 4, 5, 10, 100)}
     assert names[2] == ("apgd-ce", "fab", "square")
     assert names[3] == ("apgd-ce", "apgd-dlr", "fab", "square")
-    assert names[4] == names[10] == ("apgd-ce", "apgd-t", "fab-t", "square")
-    small = read_program(orthogonal_classifier(shape=(3, 4, 4), classes=4))
-    assert attack_names(small) == ("apgd-ce", "apgd-t", "fab-t")
-    few = images(3, (3, 4, 4))
-    labels = certify_examples(small, prove(small), few).predictions
-    assert attack_examples(small, few, labels, eps=0.1, seed=0).shape == few.shape
+    assert names[4] == names[5] == names[10] == names[100] == (
+        "apgd-ce", "apgd-t", "fab-t", "square",
+    )  # fmt: skip
+    assert attack_names(4, (3, 4, 4)) == ("apgd-ce", "apgd-t", "fab-t")
+    assert [target_classes(classes) for classes in (4, 10, 100)] == [3, 9, 9]
 
 
 def test_an_undefended_network_is_broken_everywhere():
@@ -65,34 +113,39 @@ def test_an_undefended_network_is_broken_everywhere():
     program = read_program(dense_file(weights, [None, None], shape=SHAPE))
     inputs = images(6, SHAPE)
     labels = certify_examples(program, prove(program), inputs).predictions
-    attacked = attack_examples(program, inputs, labels, eps=1.0, seed=0)
+    attacked = attack_all(program, inputs, labels, eps=1.0, seed=0)
     breaks = recheck(
         program, prove(program), originals=inputs, attacked=attacked, labels=labels, eps=1.0
     )
     assert breaks.confirmed.all()
 
 
-def test_the_same_seed_gives_the_same_images_and_leaves_the_world_as_it_was():
-    program, inputs = read_program(orthogonal_classifier(shape=(1, 4, 4))), images(2, (1, 4, 4))
+@pytest.mark.parametrize("attack", ["apgd-ce", "fab-t"])
+def test_the_same_seed_gives_the_same_images_and_leaves_the_world_as_it_was(attack):
+    program, inputs = read_program(orthogonal_classifier(shape=SHAPE)), images(2, SHAPE)
     labels = certify_examples(program, prove(program), inputs).predictions
     torch.manual_seed(5)
     before = torch.get_rng_state()
     level = logging.getLogger("auto-attack").level
     tracer = sys.gettrace()
-    once = attack_examples(program, inputs, labels, eps=0.5, seed=3)
+    told = {"attack": attack, "eps": 0.5, "seed": 3}
+    projection = fab_base.projection_l2
+    once = attack_examples(program, inputs, labels, **told)
     assert (once != inputs).any()
     assert torch.equal(torch.get_rng_state(), before)
     assert logging.getLogger("auto-attack").level == level
     assert sys.gettrace() is tracer
+    assert fab_base.projection_l2 is projection
+    assert not logging.getLogger("auto-attack").handlers
     torch.manual_seed(6)
-    again = attack_examples(program, inputs, labels, eps=0.5, seed=3)
+    again = attack_examples(program, inputs, labels, **told)
     assert once.tobytes() == again.tobytes()
 
 
 def test_an_example_that_is_wrong_already_stays_as_it_is():
     program, _, inputs, found = classifier(5)
     attacked = attack_examples(
-        program, inputs[:2], (found.predictions[:2] + 1) % 5, eps=1.0, seed=0
+        program, inputs[:2], (found.predictions[:2] + 1) % 5, attack="fab-t", eps=1.0, seed=0
     )
     assert (attacked == inputs[:2]).all()
 

@@ -32,6 +32,7 @@ def attacked(*found):
             "correct": True,
             "robust": distance is None,
             "claimed": distance is not None,
+            "broken_by": "" if distance is None else "apgd-ce",
             "prediction": prediction,
             "distance": distance or 0.0,
             "gap": 0.1,

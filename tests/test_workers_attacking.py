@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.tables import ATTACKS, CERTIFICATES
+from workers.attack_tasks import OWN_RADIUS
 from workers.attacking import attacked_rows, attacks_at_eps, shards_of, worth_attacking
 
 
@@ -19,13 +20,14 @@ def certificates(radii, *, wrong=()):
 
 
 @given(st.lists(st.sampled_from([0.0, 0.4, 0.5, 0.6]), min_size=1), st.integers(0, 9))
-def test_all_that_is_not_certified_is_attacked_and_a_share_of_the_rest(radii, seed):
+def test_all_that_is_right_and_not_certified_is_attacked_and_a_share_of_the_rest(radii, seed):
     wrong = {0}
     table, rows = certificates(radii, wrong=wrong), np.arange(len(radii))
     chosen = worth_attacking(table, rows, eps=0.5, audit=0.1, seed=seed)
-    open_rows = {at for at, radius in enumerate(radii) if radius <= 0.5 or at in wrong}
+    open_rows = {at for at, radius in enumerate(radii) if radius <= 0.5 and at not in wrong}
     assert open_rows <= set(chosen.tolist())
-    certified = len(radii) - len(open_rows)
+    assert not wrong & set(chosen.tolist())
+    certified = len(radii) - len(open_rows) - len(wrong)
     assert len(chosen) == len(open_rows) + int(np.ceil(0.1 * certified))
     assert (np.diff(chosen) > 0).all()
 
@@ -37,27 +39,55 @@ def test_an_audit_of_one_attacks_everything_and_of_nothing_only_what_is_open():
         assert chosen.tolist() == expected
 
 
-def test_shards_are_named_apart_and_hold_each_row_once():
-    chosen = {0.25: np.arange(5), 0.5: np.array([1, 3])}
-    shards = shards_of(chosen, np.arange(7), shard_size=2)
+@given(st.integers(1, 40), st.integers(1, 9))
+def test_shards_are_named_apart_of_equal_size_and_hold_each_row_once(examples, size):
+    chosen = {0.25: np.arange(examples), 0.5: np.array([1, 3]), 1.0: np.arange(0)}
+    names = ("apgd-ce", "fab")
+    shards = shards_of(chosen, np.arange(7), names, shard_size=size)
     assert len({shard.name for shard in shards}) == len(shards)
-    for eps, rows in ((None, np.arange(7)), *chosen.items()):
-        found = np.concatenate([shard.rows for shard in shards if shard.eps == eps])
-        assert (found == rows).all()
+    for eps, attack, rows in (
+        (None, OWN_RADIUS, np.arange(7)),
+        *((eps, attack, rows) for eps, rows in chosen.items() for attack in names),
+    ):
+        parts = [shard.rows for shard in shards if (shard.eps, shard.attack) == (eps, attack)]
+        assert (np.concatenate([rows[:0], *parts]) == rows).all()
+        assert len(parts) == -(-len(rows) // size)
+        sizes = {len(part) for part in parts} or {0}
+        assert max(sizes) - min(sizes) <= 1
+    order = [shard.attack for shard in shards if (shard.eps, shard.number) == (0.25, 0)]
+    assert order == list(names)
 
 
-def test_the_table_names_every_row_at_every_eps_in_order():
-    attacked = pa.Table.from_pylist(
-        [{"row": 2, "eps": 0.5, "attacks": "apgd-ce", "correct": True, "robust": False,
-          "claimed": True, "prediction": 1, "distance": 0.45, "gap": 0.1, "attacked": b"1234"}],
-        schema=ATTACKS,
-    )  # fmt: skip
-    table = certificates([0.6, 0.9, 0.4])
-    whole = attacks_at_eps([attacked], table, np.arange(3), eps=(0.25, 0.5))
-    assert whole["eps"].to_pylist() == [0.25] * 3 + [0.5] * 3
-    assert whole["row"].to_pylist() == [0, 1, 2] * 2
-    assert whole["attacks"].to_pylist() == [""] * 5 + ["apgd-ce"]
-    assert whole["robust"].to_pylist() == [True] * 5 + [False]
+def attack_row(row, attack, *, eps=0.5, broken=False):
+    return {"row": row, "eps": eps, "attacks": attack, "correct": True, "robust": not broken,
+            "claimed": broken, "broken_by": attack if broken else "", "prediction": int(broken),
+            "distance": 0.45 * broken, "gap": 0.1 * broken,
+            "attacked": b"1234" if broken else None}  # fmt: skip
+
+
+def test_the_table_names_every_row_at_every_eps_in_order_and_what_broke_it():
+    tables = [
+        pa.Table.from_pylist(rows, schema=ATTACKS)
+        for rows in (
+            [attack_row(2, "apgd-ce", broken=True), attack_row(3, "apgd-ce")],
+            [attack_row(3, "square", broken=True)],
+            [],
+            [attack_row(4, "apgd-ce")],
+            [attack_row(4, "square")],
+        )
+    ]
+    table = certificates([0.6, 0.9, 0.4, 0.4, 0.7, 0.3], wrong={5})
+    whole = attacks_at_eps(tables, table, np.arange(6), eps=(0.25, 0.5))
+    assert whole.schema == ATTACKS
+    assert whole["eps"].to_pylist() == [0.25] * 6 + [0.5] * 6
+    assert whole["row"].to_pylist() == [0, 1, 2, 3, 4, 5] * 2
+    both = "apgd-ce, square"
+    assert whole["attacks"].to_pylist() == [""] * 8 + ["apgd-ce", both, both, ""]
+    assert whole["broken_by"].to_pylist() == [""] * 8 + ["apgd-ce", "square", "", ""]
+    assert whole["correct"].to_pylist() == ([True] * 5 + [False]) * 2
+    assert whole["robust"].to_pylist() == [True] * 5 + [False] + [True] * 2 + [False] * 2 + [
+        True, False,
+    ]  # fmt: skip
 
 
 def test_the_attacked_rows_are_a_seeded_choice_in_order():

@@ -16,29 +16,48 @@ OWN_RADIUS = "margin ascent at the radius"
 
 @dataclass(frozen=True)
 class Shard:
-    """Some examples to attack together.
+    """Some examples to attack together, by one attack.
 
     Attributes:
         number: place among the shards of its kind.
         rows: rows of the examples in the table of certificates.
         eps: L2 budget, in input units; None attacks each example inside its own radius.
+        attack: name of the attack; at an ε it meets what the earlier ones left of the shard.
     """
 
     number: int
     rows: np.ndarray
     eps: float | None
+    attack: str = OWN_RADIUS
 
     @property
     def name(self) -> str:
         """A name for its artefact, the same in every run of the job."""
-        return f"{'radius' if self.eps is None else self.eps.hex()}-{self.number:05d}"
+        kind = "radius" if self.eps is None else f"{self.eps.hex()}-{self.attack}"
+        return f"{kind}-{self.number:05d}"
 
 
 def attack_at_eps(
-    model: bytes, bounds: dict[str, Any], examples: Split, shard: Shard, seed: int, device: str
+    model: bytes,
+    bounds: dict[str, Any],
+    examples: Split,
+    rows: np.ndarray,
+    shard: Shard,
+    seed: int,
+    device: str,
 ) -> pa.Table:
-    """AutoAttack on a shard, against the true labels."""
-    from models.attacks.autoattack import attack_examples, attack_names, shard_seed
+    """One of AutoAttack's attacks on what is left of a shard, against the true labels.
+
+    Args:
+        model: the ONNX file that was certified.
+        bounds: what was proved of it.
+        examples: what is left of the shard.
+        rows: their rows in the table of certificates.
+        shard: which attack, at which ε.
+        seed: of the job.
+        device: where to compute, as torch names it.
+    """
+    from models.attacks.autoattack import attack_examples, shard_seed
     from models.proof.program import logits_in_float64
 
     threads(1)
@@ -48,20 +67,20 @@ def attack_at_eps(
         program,
         inputs,
         examples.labels,
+        attack=shard.attack,
         eps=eps,
         seed=shard_seed(seed, eps=eps, shard=shard.number),
         device=device,
     )
     correct = logits_in_float64(program, inputs).argmax(axis=1) == examples.labels
     found = _Attacked(
-        names=", ".join(attack_names(program)),
         inputs=inputs,
         images=attacked,
         kept=examples.labels,
         counted=correct,
         budgets=np.full(len(inputs), eps),
     )
-    return _judged(model, bounds, shard, found, correct=correct)
+    return _judged(model, bounds, rows, shard.attack, found, correct=correct)
 
 
 def attack_at_radius(
@@ -91,14 +110,15 @@ def attack_at_radius(
     )
     claims = (finds.gaps > 0).reshape(-1, *[1] * (inputs.ndim - 1))
     found = _Attacked(
-        names=OWN_RADIUS,
         inputs=inputs,
         images=np.where(claims, finds.images, inputs),
         kept=predictions,
         counted=np.ones(len(inputs), dtype=bool),
         budgets=inside,
     )
-    return _judged(model, bounds, shard, found, correct=predictions == examples.labels)
+    return _judged(
+        model, bounds, shard.rows, OWN_RADIUS, found, correct=predictions == examples.labels
+    )
 
 
 @dataclass(frozen=True)
@@ -106,7 +126,6 @@ class _Attacked:
     """What an attack was asked and gave, for each example of a shard.
 
     Attributes:
-        names: of the attacks that ran.
         inputs: the originals.
         images: what the attack made of them, the originals where it claims nothing.
         kept: classes that should have stayed.
@@ -114,7 +133,6 @@ class _Attacked:
         budgets: L2, in input units.
     """
 
-    names: str
     inputs: np.ndarray
     images: np.ndarray
     kept: np.ndarray
@@ -123,7 +141,13 @@ class _Attacked:
 
 
 def _judged(
-    model: bytes, bounds: dict[str, Any], shard: Shard, found: _Attacked, *, correct: np.ndarray
+    model: bytes,
+    bounds: dict[str, Any],
+    rows: np.ndarray,
+    attack: str,
+    found: _Attacked,
+    *,
+    correct: np.ndarray,
 ) -> pa.Table:
     """Rows of the table of attacks, every claim rechecked."""
     from models.attacks.recheck import recheck
@@ -141,12 +165,13 @@ def _judged(
     broken = claimed & found.counted & breaks.confirmed
     return pa.table(
         {
-            "row": shard.rows,
+            "row": rows,
             "eps": found.budgets,
-            "attacks": [found.names] * len(correct),
+            "attacks": [attack] * len(correct),
             "correct": correct,
             "robust": correct & ~broken,
             "claimed": claimed,
+            "broken_by": np.where(broken, attack, ""),
             "prediction": np.where(broken, breaks.predictions, found.kept).astype(np.int32),
             "distance": np.where(broken, breaks.distances, 0.0),
             "gap": np.where(broken, breaks.gaps, 0.0),

@@ -1,4 +1,4 @@
-"""Attack a split in shards, one task to a shard; what is certified at an ε is mostly left alone.
+"""Attack a split in shards, one task to a shard and attack; what is certified is left alone.
 
 An example that is certified at ε cannot be broken at ε, so AutoAttack is spent on the others and
 on a seeded audit of the certified ones.  Every example is attacked inside its own radius besides:
@@ -6,7 +6,8 @@ that is where a certificate is wrong, if it is.  Shard and seed decide the answe
 number of workers nor a dead one changes a row.
 """
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,8 @@ import pyarrow as pa
 
 from models.splits import Split
 from models.tables import ATTACKS
-from workers.attack_tasks import Shard, attack_at_eps, attack_at_radius
-from workers.tasks import as_completed, remote, share
+from workers.attack_tasks import OWN_RADIUS, Shard, attack_at_eps, attack_at_radius
+from workers.tasks import remote, run_chains, share
 
 
 def attacked_rows(examples: int, *, wanted: int, seed: int) -> np.ndarray:
@@ -28,7 +29,9 @@ def attacked_rows(examples: int, *, wanted: int, seed: int) -> np.ndarray:
 def worth_attacking(
     certificates: pa.Table, rows: np.ndarray, *, eps: float, audit: float, seed: int
 ) -> np.ndarray:
-    """Rows that AutoAttack attacks at an ε: those not certified there, and an audit of the others.
+    """Rows that AutoAttack attacks at an ε: those right but not certified, and an audit of others.
+
+    What is misclassified needs no attack to be wrong.
 
     Args:
         certificates: a row an example.
@@ -37,22 +40,40 @@ def worth_attacking(
         audit: share of the certified ones that is attacked all the same, rounded up.
         seed: of the choice.
     """
-    right = (certificates["prediction"].to_numpy() == certificates["label"].to_numpy())[rows]
-    certified = rows[right & (certificates["radius"].to_numpy()[rows] > eps)]
+    right = rows[_correct(certificates)[rows]]
+    certified = right[certificates["radius"].to_numpy()[right] > eps]
     count = int(np.ceil(audit * len(certified)))
     entropy = [seed, *np.frombuffer(np.float64(eps).tobytes(), dtype=np.uint32).tolist()]
     audited = np.random.default_rng(entropy).choice(certified, count, replace=False)
-    return np.sort(np.concatenate((np.setdiff1d(rows, certified), audited)))
+    return np.sort(np.concatenate((np.setdiff1d(right, certified), audited)))
 
 
 def shards_of(
-    chosen: Mapping[float, np.ndarray], rows: np.ndarray, *, shard_size: int
+    chosen: Mapping[float, np.ndarray],
+    rows: np.ndarray,
+    names: tuple[str, ...],
+    *,
+    shard_size: int,
 ) -> list[Shard]:
-    """All that is to be attacked: each row inside its radius, then each ε's own choice."""
+    """All that is to be done: each row inside its radius, then each ε's own choice by each attack.
+
+    Args:
+        chosen: rows that are attacked at each ε.
+        rows: rows that are attacked inside their radii.
+        names: the attacks at an ε, in order.
+        shard_size: most rows in a shard; shards of one kind differ by one row at most.
+
+    Returns:
+        Shards; the attacks on the same rows at the same ε are neighbours, in order.
+    """
     return [
-        Shard(number, attacked[start : start + shard_size], eps)
-        for eps, attacked in ((None, rows), *chosen.items())
-        for number, start in enumerate(range(0, len(attacked), shard_size))
+        Shard(number, part, eps, attack)
+        for eps, attacks, attacked in (
+            (None, (OWN_RADIUS,), rows),
+            *((eps, names, attacked) for eps, attacked in chosen.items()),
+        )
+        for number, part in enumerate(_parts(attacked, largest=shard_size))
+        for attack in attacks
     ]
 
 
@@ -63,42 +84,79 @@ def attack_shards(
     certificates: pa.Table,
     shards: list[Shard],
     *,
+    done: Mapping[str, pa.Table],
     seed: int,
     device: str,
 ) -> Iterator[tuple[Shard, pa.Table]]:
-    """Attack shards, each with its rows of the table of attacks, as they are done.
+    """Attack shards, each attack on what the earlier ones did not break.
 
     Args:
         model: the ONNX file that was certified.
         bounds: what was proved of it.
         split: the certified split.
         certificates: a row an example of it.
-        shards: what is left to do.
+        shards: as `shards_of` gives them.
+        done: tables of the shards that are finished, by their names; those are not attacked again.
         seed: of the job.
         device: where to compute, as torch names it.
+
+    Yields:
+        Shards that were not done with their rows of the table of attacks, as they come.
     """
     gpus = device != "cpu"
     at_eps, at_radius = remote(attack_at_eps, gpus=gpus), remote(attack_at_radius, gpus=gpus)
     shared = share(model), share(bounds)
     predictions, radii = (certificates[name].to_numpy() for name in ("prediction", "radius"))
-    tasks = []
-    for shard in shards:
-        examples = split.take(shard.rows)
+
+    def task(shard: Shard, rows: np.ndarray) -> Any:
+        if not len(rows):
+            return share(ATTACKS.empty_table())
+        examples = split.take(rows)
         if shard.eps is None:
-            certified = predictions[shard.rows], radii[shard.rows]
-            task = at_radius.remote(*shared, examples, certified, shard, seed, device)
-        else:
-            task = at_eps.remote(*shared, examples, shard, seed, device)
-        tasks.append(task)
-    for place, table in as_completed(tasks):
-        yield shards[place], table
+            certified = predictions[rows], radii[rows]
+            return at_radius.remote(*shared, examples, certified, shard, seed, device)
+        return at_eps.remote(*shared, examples, rows, shard, seed, device)
+
+    def chain(attacks: list[Shard]) -> Generator[tuple[Shard, Any], pa.Table, None]:
+        rows = attacks[0].rows
+        for shard in attacks:
+            table = done.get(shard.name)
+            if table is None:
+                table = yield shard, task(shard, rows)
+            rows = table["row"].to_numpy()[~table["claimed"].to_numpy(zero_copy_only=False)]
+
+    kinds = itertools.groupby(shards, key=lambda shard: (shard.eps, shard.number))
+    yield from run_chains(chain(list(attacks)) for _, attacks in kinds)
 
 
 def attacks_at_eps(
     tables: list[pa.Table], certificates: pa.Table, rows: np.ndarray, *, eps: tuple[float, ...]
 ) -> pa.Table:
-    """The table of attacks: ε rising, at each ε every row; where none is named, no attack ran."""
-    attacked = pa.concat_tables([ATTACKS.empty_table(), *tables])
+    """The table of attacks: ε rising, at each ε every row.
+
+    Args:
+        tables: of the shards, an attack's behind those of the attacks before it.
+        certificates: a row an example.
+        rows: the examples that robust accuracy is stated for.
+        eps: L2 budgets, in input units.
+
+    Returns:
+        What the last attack on each example gave, with the names of all that it met; where none
+        is named, no attack ran.
+    """
+    met = pa.concat_tables([ATTACKS.empty_table(), *tables])
+    names: dict[tuple[float, int], list[str]] = {}
+    last: dict[tuple[float, int], int] = {}
+    keys = zip(*(met[name].to_pylist() for name in ("eps", "row", "attacks")), strict=True)
+    for place, (budget, row, attack) in enumerate(keys):
+        names.setdefault((budget, row), []).append(attack)
+        last[budget, row] = place
+    attacked = met.take(pa.array(last.values(), pa.int64())).set_column(
+        ATTACKS.get_field_index("attacks"),
+        ATTACKS.field("attacks"),
+        [[", ".join(attacks) for attacks in names.values()]],
+    )
+    right, predictions = _correct(certificates), certificates["prediction"].to_numpy()
     parts = [attacked]
     for budget in eps:
         here = attacked["row"].to_numpy()[attacked["eps"].to_numpy() == budget]
@@ -109,10 +167,11 @@ def attacks_at_eps(
                     "row": alone,
                     "eps": np.full(len(alone), budget),
                     "attacks": [""] * len(alone),
-                    "correct": np.ones(len(alone), dtype=bool),
-                    "robust": np.ones(len(alone), dtype=bool),
+                    "correct": right[alone],
+                    "robust": right[alone],
                     "claimed": np.zeros(len(alone), dtype=bool),
-                    "prediction": certificates["prediction"].to_numpy()[alone],
+                    "broken_by": [""] * len(alone),
+                    "prediction": predictions[alone],
                     "distance": np.zeros(len(alone)),
                     "gap": np.zeros(len(alone)),
                     "attacked": pa.nulls(len(alone), pa.binary()),
@@ -122,3 +181,12 @@ def attacks_at_eps(
         )
     whole = pa.concat_tables(parts)
     return whole.sort_by([("eps", "ascending"), ("row", "ascending")]).combine_chunks()
+
+
+def _correct(certificates: pa.Table) -> np.ndarray:
+    return np.asarray(certificates["prediction"].to_numpy() == certificates["label"].to_numpy())
+
+
+def _parts(rows: np.ndarray, *, largest: int) -> list[np.ndarray]:
+    """Rows in order, in as few parts as may be, of sizes as equal as may be."""
+    return np.array_split(rows, -(-len(rows) // largest)) if len(rows) else []

@@ -4,8 +4,8 @@ A task's answer depends on its arguments alone, so a worker that dies costs time
 digit of the result.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import contextlib
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -17,7 +17,7 @@ RETRIES = 3
 _reserved: ContextVar[Any] = ContextVar("reserved", default=None)
 
 
-@contextmanager
+@contextlib.contextmanager
 def inside(placement_group: Any) -> Iterator[None]:
     """Run all tasks in a reserved part of a cluster, for as long as the block lasts."""
     before = _reserved.set(placement_group)
@@ -82,6 +82,38 @@ def as_completed(references: Iterable[Any]) -> Iterator[tuple[int, Any]]:
         while waiting:
             (done, *_), waiting = ray.wait(waiting, num_returns=1)
             yield places[done], result(done)
+    finally:
+        for reference in waiting:
+            ray.cancel(reference, force=True)
+
+
+def run_chains(chains: Iterable[Generator[Any, Any, None]]) -> Iterator[tuple[Any, Any]]:
+    """Run chains of tasks side by side, each to its end.
+
+    Args:
+        chains: each yields a task with a label, and is sent the answer before it yields the next.
+
+    Yields:
+        Labels with their answers, as they come.
+    """
+    import ray
+
+    waiting: dict[Any, tuple[Any, Generator[Any, Any, None]]] = {}
+
+    def advance(chain: Generator[Any, Any, None], answer: Any) -> None:
+        with contextlib.suppress(StopIteration):
+            label, task = chain.send(answer)
+            waiting[task] = label, chain
+
+    try:
+        for chain in chains:
+            advance(chain, None)
+        while waiting:
+            (done, *_), _ = ray.wait(list(waiting), num_returns=1)
+            label, chain = waiting.pop(done)
+            answer = result(done)
+            yield label, answer
+            advance(chain, answer)
     finally:
         for reference in waiting:
             ray.cancel(reference, force=True)
