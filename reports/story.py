@@ -29,6 +29,9 @@ SOURCES = {"digits": "the scikit-learn handwritten digits", "fashion-mnist": "Fa
 ARCHITECTURES = {
     "mlp": "a network of orthogonal layers in one ONNX file",
     "linear": "a single linear layer in one ONNX file",
+    "cnn": "a network of orthogonal convolutions and layers in one ONNX file",
+    "lipnext": "a network of shifts and orthogonal 1×1 convolutions in one ONNX file",
+    "lipresnet": "a network of 1-Lipschitz residual layers in one ONNX file",
     "onnx": "a foreign ONNX file, which was trained elsewhere",
 }
 
