@@ -26,7 +26,7 @@ def describe_model(job: JobSpec, *, folder: Path) -> dict[str, Any]:
     """
     if isinstance(job.model, OnnxSpec):
         raise JobError(
-            f"{job.name}: with architecture 'onnx' nothing is trained; certify bound tells of a file"
+            f"{job.name}: with architecture 'onnx' nothing is trained; see certify bound"
         )
     from models.networks.summary import summarise  # torch loads only once it is needed
 

@@ -78,5 +78,5 @@ def test_a_jobs_model_is_described(tmp_path):
 
 
 def test_a_file_that_trained_elsewhere_has_no_description(tmp_path):
-    with pytest.raises(JobError, match="nothing is trained; certify bound"):
+    with pytest.raises(JobError, match="nothing is trained; see certify bound"):
         describe_model(job(architecture="onnx", path="m.onnx"), folder=tmp_path)
