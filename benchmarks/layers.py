@@ -1,0 +1,144 @@
+"""A training step of constrained layers over the same step without the constraint.
+
+Both networks are stepped in turn, so that what else the machine does falls on both alike; each
+ratio is of medians.  The projection every 4 steps is within the constrained steps.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from deel import torchlip
+from orthogonium.layers import AdaptiveOrthoConv2d, OrthoLinear
+from torch import nn
+
+from models.networks.activations import AbsHalf
+from models.networks.blank import blank
+from models.networks.classifier import Starts
+from models.networks.convolutions.block import BlockConvolution
+from models.networks.convolutions.near_orthogonal import Kernels
+from models.networks.geometry import Shift
+from models.networks.holding import ReshapedKernels, held_weights, hold, pull_back
+from models.networks.parametrizations.constraint import constrain
+from models.networks.parametrizations.orthogonal import cayley, cholesky
+from models.networks.shift_block import ShiftBlock
+
+BATCH, DEPTH, STEPS, PROJECT_EVERY = 256, 3, 12, 4
+WIDTH, CHANNELS, SIDE = 512, 64, 8
+ROWS, IMAGES = (BATCH, WIDTH), (BATCH, CHANNELS, SIDE, SIDE)
+
+
+class FreeShiftBlock(nn.Module):
+    """Two free 1×1 convolutions with a shift between them: `ShiftBlock` unconstrained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.position = nn.Parameter(torch.zeros(CHANNELS, SIDE, SIDE))
+        self.first = nn.Conv2d(CHANNELS, CHANNELS, 1, bias=False)
+        self.shift = Shift(CHANNELS, share=1 / 16)
+        self.second = nn.Conv2d(CHANNELS, CHANNELS, 1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.second(self.shift(self.first(images + self.position)))
+
+
+def dense() -> nn.Module:
+    return nn.Linear(WIDTH, WIDTH)
+
+
+def pointwise() -> nn.Module:
+    return nn.Conv2d(CHANNELS, CHANNELS, 1)
+
+
+def convolution() -> nn.Module:
+    return nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1)
+
+
+def block() -> nn.Module:
+    return blank(lambda: BlockConvolution(CHANNELS, CHANNELS, side=3, padding=1))
+
+
+def shift() -> nn.Module:
+    return blank(lambda: ShiftBlock(CHANNELS, image=(SIDE, SIDE), shifted=1 / 16))
+
+
+CASES: list[tuple[str, tuple[int, ...], Callable[[], nn.Module], Callable[[], nn.Module]]] = [
+    ("dense, held", ROWS, lambda: hold(dense()), dense),
+    ("dense, Cayley", ROWS, lambda: constrain(dense(), cayley), dense),
+    ("dense, Cholesky", ROWS, lambda: constrain(dense(), cholesky), dense),
+    ("  torchlip SpectralLinear", ROWS, lambda: torchlip.SpectralLinear(WIDTH, WIDTH), dense),
+    ("  orthogonium OrthoLinear", ROWS, lambda: OrthoLinear(WIDTH, WIDTH), dense),
+    ("1×1, held", IMAGES, lambda: hold(pointwise(), manifold=ReshapedKernels()), pointwise),
+    ("shift block, held", IMAGES, shift, FreeShiftBlock),
+    (
+        "3×3, nearly orthogonal",
+        IMAGES,
+        lambda: hold(convolution(), manifold=Kernels((SIDE, SIDE))),
+        convolution,
+    ),
+    ("3×3, block", IMAGES, block, convolution),
+    (
+        "  torchlip SpectralConv2d",
+        IMAGES,
+        lambda: torchlip.SpectralConv2d(CHANNELS, CHANNELS, 3, padding=1),
+        convolution,
+    ),
+    (
+        "  orthogonium AOC",
+        IMAGES,
+        lambda: AdaptiveOrthoConv2d(CHANNELS, CHANNELS, 3, padding=1),
+        convolution,
+    ),
+]
+
+
+def run() -> None:
+    """Print milliseconds of a step and its ratio to the unconstrained one."""
+    print(f"{DEPTH} layers, batch {BATCH}, {WIDTH} features or {CHANNELS} channels of side {SIDE}")
+    print(f"{'':<28}{'ms':>8}{'free ms':>9}{'ratio':>8}")
+    for name, shape, make, make_free in CASES:
+        constrained, free = stepper(make, shape), stepper(make_free, shape)
+        times: tuple[list[float], list[float]] = ([], [])
+        for turn in range(STEPS + PROJECT_EVERY):
+            for step, taken in zip((constrained, free), times, strict=True):
+                begun = time.perf_counter()
+                step()
+                if turn >= PROJECT_EVERY:
+                    taken.append(time.perf_counter() - begun)
+        held, plain = (middle(taken) for taken in times)
+        print(f"{name:<28}{1e3 * held:8.1f}{1e3 * plain:9.1f}{held / plain:8.2f}")
+
+
+def middle(times: list[float]) -> float:
+    """Median over rounds of the mean of a round, which holds one projection."""
+    rounds = [times[k : k + PROJECT_EVERY] for k in range(0, len(times), PROJECT_EVERY)]
+    return statistics.median(statistics.fmean(taken) for taken in rounds)
+
+
+def stepper(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> Callable[[], None]:
+    """A training step of some layers with a fold behind each."""
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    layers: list[nn.Module] = []
+    for _ in range(DEPTH):
+        layers += [make(), AbsHalf(shape[1])]
+    network = nn.Sequential(*layers)
+    for layer in network:
+        if isinstance(layer, Starts):
+            layer.start(generator=generator)
+    with torch.no_grad():
+        for held in held_weights(network):
+            held.parameter.copy_(held.manifold.random(held.parameter, generator=generator))
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
+    inputs, steps = torch.randn(shape, generator=generator), iter(range(10**6))
+
+    def step() -> None:
+        loss = network(inputs).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if next(steps) % PROJECT_EVERY == PROJECT_EVERY - 1:
+            pull_back(network, place="benchmark")
+
+    return step
