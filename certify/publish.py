@@ -13,9 +13,10 @@ from certify.run_dir import RunDir
 from certify.training import history_of
 from models.certificate_format import DOMAIN, FORMAT, NORM, SEMANTICS, model_metadata
 from models.errors import JobError
+from reports.changes import Searched
 from reports.page import render_page
 from reports.pictures import rows_to_show
-from reports.results import Results
+from reports.results import Results, breaks_of
 from reports.summary import summarise
 from workers import certification
 
@@ -83,6 +84,7 @@ def report(run: Run) -> None:
         "lipschitz_bound": run.dir.read_json(stages.BOUNDS)["lipschitz_bound"],
         "violations": run.dir.read_json(refutation.SOUNDNESS)["violations"],
         "seconds": run.seconds(),
+        "searched": _searched(run.dir),
     }
     refuted = found["violations"] > 0
     ungated = summarise(verdict="refuted" if refuted else "passed", gates=[], **found)
@@ -90,7 +92,8 @@ def report(run: Run) -> None:
     verdict = "passed" if all(gate["passed"] for gate in gates) else "gate_failed"
     summary = summarise(verdict="refuted" if refuted else verdict, gates=gates, **found)
     rows = np.array(
-        rows_to_show(certificates, pa.concat_tables([at_radius, attacks])), dtype=np.int64
+        rows_to_show(certificates, breaks_of(at_radius, attacks, found["searched"])),
+        dtype=np.int64,
     )
     run.dir.write_table("pictures.parquet", _pictures(run.dataset.test.take(rows).inputs(), rows))
     run.dir.write_json("summary.json", summary)
@@ -122,6 +125,18 @@ def results_of(run_dir: RunDir) -> Results:
         history=history_of(run_dir),
         environment=run_dir.read_json("environment.json"),
         certificate=run_dir.read_json(certificate) if run_dir.has(certificate) else {},
+        searched=_searched(run_dir),
+    )
+
+
+def _searched(run_dir: RunDir) -> Searched | None:
+    """What was looked for beside attacks at an ε; nothing in a run of before that was done."""
+    if not run_dir.has(refutation.MASKING):
+        return None
+    return Searched(
+        perturbations=run_dir.read_table(refutation.PERTURBED),
+        stretches=run_dir.read_table(refutation.STRETCHED),
+        masking=run_dir.read_json(refutation.MASKING),
     )
 
 

@@ -1,12 +1,8 @@
-"""The drawings of the page: certified accuracy over ε, the radii, the course of training.
+"""The drawings of the page: certified accuracy over ε, the radii, the course of training."""
 
-Each is drawn wide and narrow: one drawing cannot be read both on a desk and on a phone.
-"""
-
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -21,14 +17,11 @@ from reports.svg import (
     PROVEN,
     PROVEN_FLOAT32,
     RULE,
-    STYLE,
     WRONG,
-    empty_figure,
-    svg_text,
+    drawn,
 )
 from reports.words import budget, joined, percent
 
-WIDE, NARROW = (880, 380), (352, 300)  # CSS pixels
 HISTORY_WIDE, HISTORY_NARROW = (880, 280), (352, 440)
 STEPS = 400  # corners of a curve: more would not be seen
 
@@ -66,7 +59,7 @@ def accuracy_curve(examples: Examples, summary: dict[str, Any]) -> str:
         shares = zip(eps, summary["robust_accuracy"], strict=True)
         under = joined([f"{percent(share)} at ε {budget(each)}" for each, share in shares])
         words += f" Under attack, of the attacked images, {under} stay right."
-    return _drawn(draw, name="curve", title="Certified accuracy over ε", description=words)
+    return drawn(draw, name="curve", title="Certified accuracy over ε", description=words)
 
 
 def radius_histogram(examples: Examples, summary: dict[str, Any]) -> str:
@@ -98,7 +91,7 @@ def radius_histogram(examples: Examples, summary: dict[str, Any]) -> str:
         f"{len(right)} images are classified right, with a median radius of {middle:.3g}; "
         f"{len(wrong)} are classified wrong."
     )
-    return _drawn(draw, name="radii", title="Histogram of the proven radii", description=words)
+    return drawn(draw, name="radii", title="Histogram of the proven radii", description=words)
 
 
 def training_history(history: list[dict[str, Any]], eps: Sequence[float]) -> str:
@@ -141,32 +134,13 @@ def training_history(history: list[dict[str, Any]], eps: Sequence[float]) -> str
     words = f"The loss goes from {start:.3g} to {end:.3g} in {len(history)} epochs."
     if measured:
         words += f" Clean validation accuracy ends at {percent(measured[-1]['clean_accuracy'])}."
-    return _drawn(
+    return drawn(
         draw,
         name="history",
         title="Course of training",
         description=words,
         sizes=(HISTORY_WIDE, HISTORY_NARROW),
     )
-
-
-def _drawn(
-    draw: Callable[[Figure, bool], None],
-    *,
-    name: str,
-    title: str,
-    description: str,
-    sizes: tuple[tuple[int, int], tuple[int, int]] = (WIDE, NARROW),
-) -> str:
-    """The drawing in both sizes; the style sheet shows one of them."""
-    parts = []
-    for kind, (width, height) in zip(("wide", "narrow"), sizes, strict=True):
-        with mpl.rc_context(dict(STYLE)):
-            figure = empty_figure(width=width, height=height)
-            draw(figure, kind == "narrow")
-        drawing = svg_text(figure, name=f"{name}-{kind}", title=title, description=description)
-        parts.append(f'<div class="{kind}">{drawing}</div>')
-    return "".join(parts)
 
 
 def _survival(radius: np.ndarray, *, reach: float) -> tuple[np.ndarray, np.ndarray]:

@@ -46,7 +46,7 @@ def strips(results: Results, examples: Examples) -> list[dict[str, Any]]:
 def break_rows(results: Results, examples: Examples) -> list[dict[str, Any]]:
     """Attacked images beside their originals, the closest calls first."""
     rows = []
-    for found in closest_breaks(examples, results.all_attacks):
+    for found in closest_breaks(examples, results.all_breaks):
         original = results.images.get(found.row)
         if original is None:
             continue
@@ -61,7 +61,9 @@ def break_rows(results: Results, examples: Examples) -> list[dict[str, Any]]:
                 "amplification": amplification,
                 "label": results.classes[int(examples.label[found.row])],
                 "prediction": results.classes[found.prediction],
-                "eps": at_budget(found.eps),
+                "found": "Smallest change found."
+                if found.eps is None
+                else f"Found at {at_budget(found.eps)}.",
                 "distance": rounded_up(found.distance, decimals=4),
                 "radius": rounded_down(found.radius, decimals=4),
                 "ratio": rounded_down(found.ratio, decimals=3),

@@ -18,6 +18,7 @@ from reports.pictures import most_certified
 from reports.results import Results
 from reports.rows import Examples, read_certificates
 from reports.summary import summarise
+from reports.tightness import tightness_section
 
 LONG_TABLE = 14  # rows above which a table scrolls inside the page
 
@@ -54,8 +55,11 @@ def _first_screen(results: Results, examples: Examples) -> dict[str, Any]:
 
 
 def _findings(results: Results, examples: Examples) -> dict[str, Any]:
-    summary = results.summary
+    summary, tightness = results.summary, tightness_section(results, examples)
+    if tightness:
+        tightness |= {name: _drawing(tightness[name]) for name in ("plot", "histogram")}
     return {
+        "tightness": tightness,
         "eps": [words.budget(each) for each in summary["eps"]],
         "accuracy": sections.accuracy_rows(summary),
         "bars": sections.fate_bars(results, examples),
@@ -115,6 +119,7 @@ def _refuse_foreign_summary(results: Results) -> None:
         attacks=results.attacks,
         radius_attacks=results.radius_attacks,
         eps=tuple(found["eps"]),
+        searched=results.searched,
         **{key: found[key] for key in given},
     )
     differing = [key for key, value in derived.items() if found.get(key) != value]

@@ -26,7 +26,8 @@ class Break:
     """An image that an attack moved to another class, and how far it had to go."""
 
     row: int
-    eps: float
+    eps: float | None
+    """Budget of the attack; none where the smallest change was looked for."""
     prediction: int
     distance: float
     radius: float

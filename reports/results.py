@@ -5,6 +5,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+
+from reports.changes import Searched
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,37 @@ class Results:
     certificate: dict[str, Any]
     """The contents of certificate.json: hashes, bound, semantics."""
 
+    searched: Searched | None = None
+    """Smallest changes, stretched gaps and signs of masking, where they were looked for."""
+
     @property
-    def all_attacks(self) -> pa.Table:
-        """Attacks inside each radius, then those at each ε."""
-        return pa.concat_tables([self.radius_attacks, self.attacks])
+    def all_breaks(self) -> pa.Table:
+        """All that moved an image to another class, as `breaks_of` gives it."""
+        return breaks_of(self.radius_attacks, self.attacks, self.searched)
+
+
+def breaks_of(
+    radius_attacks: pa.Table, attacks: pa.Table, searched: Searched | None = None
+) -> pa.Table:
+    """Attacks inside each radius, those at each ε, and the smallest changes, with a null ε."""
+    columns = ["row", "eps", "prediction", "distance", "attacked", "correct", "robust"]
+    tables = [radius_attacks.select(columns), attacks.select(columns)]
+    if searched is not None:
+        found = searched.perturbations
+        found = found.filter(found["image"].is_valid())
+        moved = {
+            "row": found["row"],
+            "eps": pa.nulls(len(found), pa.float64()),
+            "prediction": found["found"],
+            "distance": found["distance"],
+            "attacked": found["image"],
+            "correct": pc.equal(found["label"], found["prediction"]),
+            "robust": pa.repeat(pa.scalar(value=False), len(found)),
+        }
+        tables.append(pa.table(moved))
+    return pa.concat_tables(
+        [
+            table.cast(pa.schema([field.with_nullable(True) for field in table.schema]))
+            for table in tables
+        ]
+    )

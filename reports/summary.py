@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from models.errors import CertifyError
+from reports.changes import Searched, search_figures
 from reports.rows import Attacked, Examples, attacked_at, certified_at, fates_at, read_certificates
 
 VERDICTS = ("passed", "gate_failed", "refuted", "incomplete")
@@ -31,6 +32,7 @@ def summarise(  # noqa: PLR0913 - one argument a thing that a run has found
     violations: int,
     seconds: dict[str, float],
     gates: list[dict[str, Any]],
+    searched: Searched | None = None,
 ) -> dict[str, Any]:
     """The contents of summary.json.
 
@@ -46,6 +48,7 @@ def summarise(  # noqa: PLR0913 - one argument a thing that a run has found
         violations: certificates that an attack broke.
         seconds: time taken, by stage.
         gates: `gate`, `found` and `passed` of each gate of the job.
+        searched: what was looked for beside attacks at an ε, where that was done.
 
     Returns:
         Accuracies are fractions.  The lists `certified_accuracy`, `certified_accuracy_float32`
@@ -54,7 +57,7 @@ def summarise(  # noqa: PLR0913 - one argument a thing that a run has found
         a right one counts with its radius, a wrong one with 0.  `left_alone` counts, beside `eps`,
         examples that no attack was spent on since they are certified there.  `rejected_claims`
         counts breaks that an attack claimed, of right examples, and that the recheck did not
-        confirm.  In an
+        confirm.  `search` holds the figures of `reports.changes`, or null.  In an
         incomplete run the attacked examples are those attacked at every ε; without any, the
         figures on them are null.
 
@@ -95,6 +98,7 @@ def summarise(  # noqa: PLR0913 - one argument a thing that a run has found
         "certified_accuracy_attacked": [_mean(certified_at(examples, each)[rows]) for each in eps],
         "robust_accuracy": [_mean(at.robust) for at in attacked],
         "rejected_claims": int(sum(claims)),
+        "search": searched and search_figures(searched, examples, attacked, eps),
         "lipschitz_bound": float(lipschitz_bound),
         "gates": [dict(gate) for gate in gates],
         "seconds": {stage: float(taken) for stage, taken in seconds.items()},

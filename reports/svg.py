@@ -7,7 +7,7 @@ of two drawings never meet.
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from html import escape
 from types import MappingProxyType
 from typing import Any
@@ -34,6 +34,7 @@ VARIABLES = MappingProxyType(
         PAPER: "--paper",
     }
 )
+WIDE, NARROW = (880, 380), (352, 300)  # CSS pixels
 STYLE: Mapping[str, Any] = MappingProxyType(
     {
         "font.family": "sans-serif",
@@ -71,6 +72,33 @@ STYLE: Mapping[str, Any] = MappingProxyType(
         "svg.image_inline": True,
     }
 )
+
+
+def drawn(
+    draw: Callable[[Figure, bool], None],
+    *,
+    name: str,
+    title: str,
+    description: str,
+    sizes: tuple[tuple[int, int], tuple[int, int]] = (WIDE, NARROW),
+) -> str:
+    """A drawing, wide and narrow: one cannot be read both on a desk and on a phone.
+
+    Args:
+        draw: draws on a figure, and is told whether it is the narrow one.
+        name: prefix of its ids, one a page.
+        title: its name, read aloud in place of the drawing.
+        description: what can be seen in it, in words.
+        sizes: of the wide and the narrow one, in CSS pixels; the style sheet shows one of them.
+    """
+    parts = []
+    for kind, (width, height) in zip(("wide", "narrow"), sizes, strict=True):
+        with mpl.rc_context(dict(STYLE)):
+            figure = empty_figure(width=width, height=height)
+            draw(figure, kind == "narrow")
+        drawing = svg_text(figure, name=f"{name}-{kind}", title=title, description=description)
+        parts.append(f'<div class="{kind}">{drawing}</div>')
+    return "".join(parts)
 
 
 def empty_figure(*, width: int, height: int) -> Figure:

@@ -131,7 +131,7 @@ def test_a_run_certifies_every_image_and_ends_with_every_artefact(folder, evalua
     assert evaluated["clean_accuracy"] > 0.9
     assert evaluated["certified_accuracy"][0] > 0.5
     assert set(evaluated["seconds"]) == {
-        "import", "prove", "certify", "attack", "check", "seal"
+        "import", "prove", "certify", "attack", "search", "stretch", "masking", "check", "seal"
     }  # fmt: skip
     assert not artefact(folder, "train").exists()
     found = json.loads(artefact(folder, "import.json").read_text())
