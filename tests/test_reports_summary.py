@@ -71,6 +71,7 @@ def test_every_figure_by_hand():
         "certified_accuracy_attacked": [2 / 4, 1 / 4],
         "robust_accuracy": [2 / 4, 2 / 4],
         "rejected_claims": 0,
+        "search": None,
         "lipschitz_bound": 1.5,
         "gates": [{"gate": "violations == 0", "found": 0, "passed": True}],
         "seconds": {"train": 2.0},

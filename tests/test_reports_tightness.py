@@ -1,0 +1,101 @@
+"""What is proven against what was found: figures by hand, and a page that says them."""
+
+import dataclasses
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import report_cases
+
+from models.errors import CertifyError
+from models.tables import PERTURBATIONS, STRETCHES
+from reports.changes import Searched, read_changes
+from reports.page import render_page
+from reports.rows import read_certificates
+from reports.summary import summarise
+
+ALARMS = [
+    {"name": "zero_gradients", "rings": True, "found": "the gradient is exactly 0 at 2 images"},
+    {"name": "passes_differ", "rings": False, "found": "two passes gave other logits at 0 images"},
+]  # fmt: skip
+
+
+def searched_results(factor=1.25, *, seen=0.9):
+    """The digits run, every attacked image with a change of so many radii."""
+    results = report_cases.digits_results()
+    examples = read_certificates(results.certificates)
+    rows = sorted(set(results.attacks["row"].to_pylist()))
+    found = [
+        {
+            "row": row,
+            "label": int(examples.label[row]),
+            "prediction": int(examples.prediction[row]),
+            "radius": float(examples.radius[row]),
+            "radius_float32": float(examples.radius_float32[row]),
+            "distance": factor * float(examples.radius[row]),
+            "found": int(examples.rival[row]),
+            "found_by": "ddn",
+            "undecided": row == rows[0],
+            "distance_float32": (0.999 if row == rows[1] else factor) * examples.radius[row],
+            "found_float32": int(examples.rival[row]),
+            "image": None,
+            "image_float32": None,
+        }
+        for row in rows
+    ]
+    pair = {"one": 0, "other": 1, "bound": 2.0, "seen": 2 * seen, "inputs": None}
+    searched = Searched(
+        pa.Table.from_pylist(found, schema=PERTURBATIONS),
+        pa.Table.from_pylist([pair], schema=STRETCHES),
+        ALARMS,
+    )
+    kept = ("run", "verdict", "lipschitz_bound", "violations", "seconds", "gates")
+    summary = summarise(
+        certificates=results.certificates,
+        attacks=results.attacks,
+        radius_attacks=results.radius_attacks,
+        eps=tuple(results.summary["eps"]),
+        searched=searched,
+        **{key: results.summary[key] for key in kept},
+    )
+    return dataclasses.replace(results, searched=searched, summary=summary)
+
+
+def test_the_figures_of_a_search_are_those_of_its_rows():
+    results = searched_results()
+    found = results.summary["search"]
+    assert found["examples"] == found["found"] == 120
+    assert found["median_tightness"] == pytest.approx(0.8)
+    assert found["float32_breaks"] == found["undecided"] == 1
+    assert found["pair_bounds_seen"] == pytest.approx([0.9, 0.9])
+    assert found["masking"] == ["zero_gradients"]
+    certified = results.summary["certified_accuracy_attacked"]
+    both = (found["robust_accuracy"], results.summary["robust_accuracy"])
+    robust = zip(certified, *both, strict=True)
+    assert all(low <= both <= attacked for low, both, attacked in robust)
+
+
+def test_the_page_says_how_tight_the_radii_are_and_which_alarm_rings():
+    page = render_page(searched_results()).replace("\N{NO-BREAK SPACE}", " ")
+    assert "the median radius is 80.0 % of it" in page
+    assert "the gradient is exactly 0 at 2 images" in page
+    assert "they reach 90.0 % to 90.0 % of its bound" in page
+    assert "1 image leaves its class a little inside the radius" in page
+    assert 'id="tightness"' in page
+    assert 'id="tightness"' not in report_cases.page_of("passed")
+
+
+def test_changes_shorter_than_a_radius_are_said_to_refute():
+    page = render_page(searched_results(0.7, seen=1.2))
+    assert "they refute the run" in page
+    assert "by more than its bound allows" in page
+
+
+def test_alarm_changes_of_other_radii_are_refused():
+    results = searched_results()
+    table = results.searched.perturbations
+    radius = PERTURBATIONS.get_field_index("radius")
+    other = pa.array(np.asarray(table["radius"]) * 2)
+    table = table.set_column(radius, PERTURBATIONS.field(radius), other)
+    with pytest.raises(CertifyError, match="other radii than were certified"):
+        read_changes(table, read_certificates(results.certificates))
