@@ -15,13 +15,14 @@ from onnx import helper, numpy_helper
 from models.audit.folding import folded
 from models.audit.groups.catalogue import GROUPS
 from models.audit.groups.wiring import Wiring, overlaid
-from models.audit.node import Node
+from models.audit.node import MOST_ENTRIES, Node
 from models.audit.operators.table import OPERATORS
 from models.audit.step import Step
 from models.errors import VerificationError
 
 OPSETS = range(13, 24)
 LOGITS = "logits"
+MOST_CLASSES = 2**12
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,13 @@ def read_graph(content: bytes) -> Graph:
     """
     graph = _parsed(content)
     stored = _initialisers(graph)
-    sides = graph.input[0].type.tensor_type.shape.dim[1:]
+    given = graph.input[0].type.tensor_type
+    batch, *sides = given.shape.dim
     shape = tuple(side.dim_value for side in sides)
-    if not shape or min(shape) < 1:
-        raise VerificationError("operators: model.onnx has an input of no known shape")
+    if given.elem_type != onnx.TensorProto.FLOAT or batch.HasField("dim_value"):
+        raise VerificationError("operators: model.onnx takes no batch of float32 images")
+    if not shape or min(shape) < 1 or math.prod(shape) > MOST_ENTRIES:
+        raise VerificationError("operators: model.onnx has an input of no known or fitting shape")
     source = graph.input[0].name
     constants, steps, shapes = dict(stored), [], {source: shape}
     for proto in _needed(graph):
@@ -72,8 +76,8 @@ def read_graph(content: bytes) -> Graph:
         for step in _steps(node):
             steps.append(step)
             shapes[step.result] = step.shape
-    if LOGITS not in shapes or len(shapes[LOGITS]) != 1 or shapes[LOGITS][0] < 2:
-        raise VerificationError("operators: the logits are no row of two numbers or more")
+    if len(shapes.get(LOGITS, ())) != 1 or not 2 <= shapes[LOGITS][0] <= MOST_CLASSES:
+        raise VerificationError(f"operators: the logits are no row of 2 to {MOST_CLASSES} numbers")
     wiring = Wiring(source, shape, tuple(steps))
     outputs = tuple(value.name for value in graph.output)
     parts = frozenset(step.name for step in steps)
@@ -93,6 +97,9 @@ def _parsed(content: bytes) -> onnx.GraphProto:
     opsets = [each.version for each in model.opset_import if each.domain in ("", "ai.onnx")]
     if len(opsets) != 1 or opsets[0] not in OPSETS:
         raise VerificationError(f"operators: model.onnx has opset {opsets}; known are 13 to 23")
+    names = (name for node in graph.node for name in (node.name, *node.input, *node.output))
+    if not all(name.isprintable() for name in names):
+        raise VerificationError("operators: model.onnx holds a name that is not printable")
     if graph.input[0].name in {tensor.name for tensor in graph.initializer}:
         raise VerificationError("operators: the input of model.onnx is stored in it, too")
     return graph

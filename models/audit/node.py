@@ -1,7 +1,7 @@
 """A node of the file with what is known of its operands; whatever is not known is refused."""
 
 import math
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -13,6 +13,8 @@ from models.errors import VerificationError
 
 BATCH = -(2**40) - 87
 """Stands for the length of the batch in shape arithmetic."""
+MOST_ENTRIES = 2**27
+"""Of a tensor, for one example; 1 GiB in float64."""
 WHOLE = 2**31 - 1
 """A slice up to here or beyond keeps every example of a batch."""
 
@@ -70,7 +72,7 @@ class Node:
         if not self.fixed(place):
             raise self.refuse(f"operand {place}, which is no constant,")
         values = self.constants[self.inputs[place]]
-        if values.dtype.kind != "i" or values.ndim > 1:
+        if values.dtype != np.int64 or values.ndim > 1:
             raise self.refuse(f"operand {place}, which is no row of whole numbers,")
         return [int(value) for value in values.reshape(-1)]
 
@@ -113,6 +115,12 @@ class Node:
         step = self.step(values, *operands, place=places, rounds=lambda: EXACT, **more)
         return replace(step, prove=lambda: uses_bound(step))
 
+    def fits(self, sides: Iterable[int]) -> None:
+        """Refuse a tensor that would not fit into memory, before it is made."""
+        entries = math.prod(sides)
+        if entries > MOST_ENTRIES:
+            raise self.refuse(f"a tensor of {entries} entries an example")
+
     def enlarged(self, name: str, shapes: list[tuple[int, ...]], at: int) -> list[Step]:
         """A step that repeats an activation to the size that other operands ask for, or none.
 
@@ -130,6 +138,7 @@ class Node:
             raise self.refuse("an operand that does not broadcast, or has a batch,")
         if full == own:
             return []
+        self.fits(full)
         return [
             self.move(
                 lambda x: np.broadcast_to(x, (len(x), *full[1:])),

@@ -60,6 +60,7 @@ def transposed(node: Node) -> list[Step]:
     if min(sides) < 1:
         raise node.refuse("pads that leave nothing")
     windows = replace(bare, sides=sides)
+    node.fits((per_group * groups, *windows.around))
     by_group = kernel.reshape(groups, inputs // groups, *kernel.shape[1:])
     outputs = per_group * groups
 

@@ -130,6 +130,7 @@ def gather(node: Node) -> list[Step]:
     index = node.constants[node.inputs[1]]
     if index.dtype.kind != "i" or not index.size or index.min() < -side or index.max() >= side:
         raise node.refuse("places outside the axis")
+    node.fits((flat(node.shape()) // side, index.size))
     return [node.move(_taker(axis, index % side))]
 
 
@@ -151,6 +152,7 @@ def tile(node: Node) -> list[Step]:
     repeats = node.whole(1)
     if len(repeats) != 1 + len(node.shape()) or repeats[0] != 1 or min(repeats) < 1:
         raise node.refuse(f"repeats {repeats}")
+    node.fits(side * times for side, times in zip(node.shape(), repeats[1:], strict=True))
     return [node.move(lambda x: np.tile(x, repeats))]
 
 
@@ -174,6 +176,7 @@ def pad(node: Node) -> list[Step]:
     for side, pair in zip(shape, widths[1:], strict=True):
         if (min(pair) < 0 and mode != "constant") or (most is not None and max(pair) > side + most):
             raise node.refuse(f"pads {pair} in mode {mode}")
+    node.fits(max(1, side + sum(pair)) for side, pair in zip(shape, widths[1:], strict=True))
     grown = [(max(before, 0), max(behind, 0)) for before, behind in widths]
 
     def run(x: np.ndarray, *, fill: float) -> np.ndarray:

@@ -63,6 +63,8 @@ def resize(node: Node) -> list[Step]:
         if scale != 1:
             taken[axis] = np.array(_places(node, side, scale))
 
+    node.fits(len(taken.get(at, range(side))) for at, side in enumerate(shape, start=1))
+
     def run(x: np.ndarray) -> np.ndarray:
         for axis, places in taken.items():
             x = np.take(x, places, axis=axis)

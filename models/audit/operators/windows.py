@@ -51,10 +51,15 @@ class Windows:
             )
             yield (..., *tap), (..., *places)
 
-    def blank(self, *leading: int) -> np.ndarray:
-        """Zeros to write into: the image with all that windows reach around it."""
+    @property
+    def around(self) -> tuple[int, ...]:
+        """Sides of the image with all that windows reach around it."""
         rows = zip(self.spans, self.before, self.sides, strict=True)
-        return np.zeros((*leading, *(max(span, before + side) for span, before, side in rows)))
+        return tuple(max(span, before + side) for span, before, side in rows)
+
+    def blank(self, *leading: int) -> np.ndarray:
+        """Zeros to write into, of an image with all that windows reach around it."""
+        return np.zeros((*leading, *self.around))
 
     def read(self, x: np.ndarray, *, fill: float = 0.0) -> Iterator[np.ndarray]:
         """What each tap reads, of the shape of the windows; `fill` where there is no image."""
@@ -102,7 +107,9 @@ def windows_of(
         if free < 0:
             raise node.refuse("a kernel that does not fit")
         counts.append((-(-free // strides[at]) if ceil else free // strides[at]) + 1)
-    return replace(bare, counts=tuple(counts), before=tuple(before))
+    found = replace(bare, counts=tuple(counts), before=tuple(before))
+    node.fits((node.shape()[0], *found.around))
+    return found
 
 
 def _pads(node: Node, bare: Windows, *, ceil: bool) -> tuple[list[int], list[int]]:
