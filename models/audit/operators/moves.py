@@ -131,7 +131,7 @@ def gather(node: Node) -> list[Step]:
     if index.dtype.kind != "i" or not index.size or index.min() < -side or index.max() >= side:
         raise node.refuse("places outside the axis")
     node.fits((flat(node.shape()) // side, index.size))
-    return [node.move(_taker(axis, index % side))]
+    return [node.move(_taker(axis, np.asarray(index % side)))]
 
 
 def expand(node: Node) -> list[Step]:
@@ -179,7 +179,7 @@ def pad(node: Node) -> list[Step]:
     node.fits(max(1, side + sum(pair)) for side, pair in zip(shape, widths[1:], strict=True))
     grown = [(max(before, 0), max(behind, 0)) for before, behind in widths]
 
-    def run(x: np.ndarray, *, fill: float) -> np.ndarray:
+    def run(x: np.ndarray, *, fill: float | int) -> np.ndarray:
         more = {"constant_values": fill} if mode == "constant" else {}
         x = np.pad(x, grown, mode=ways[mode], **more)  # type: ignore[call-overload]
         for axis, (before, behind) in enumerate(widths):
