@@ -1,6 +1,7 @@
 """The audit against the prover: honest claims hold, lies about any of them are named."""
 
 import copy
+import re
 
 import numpy as np
 import pytest
@@ -29,13 +30,13 @@ SEEDS = st.integers(0, 2**31)
 
 
 @given(programs(), SEEDS)
-@draws(test=60, fuzz=3000)
+@draws(test=40, fuzz=3000)
 def test_honest_claims_hold(content, seed):
     check_honest(content, seed=seed)
 
 
 @given(programs(), SEEDS)
-@draws(test=40, fuzz=2000)
+@draws(test=25, fuzz=2000)
 def test_a_lie_about_any_step_is_named(content, seed):
     claimed = claims_of(content)
     rng = np.random.default_rng(seed)
@@ -45,12 +46,13 @@ def test_a_lie_about_any_step_is_named(content, seed):
         return
     row = rows[int(rng.integers(len(rows)))]
     row[("factor", "bound")[int(rng.integers(2))]] *= 0.7
-    with pytest.raises(VerificationError, match=rf"bounds: (factor of|bound behind) {row['name']}"):
+    named = re.escape(row["name"])
+    with pytest.raises(VerificationError, match=rf"bounds: (factor of|bound behind) {named}"):
         audit_bounds(content, claimed)
 
 
 @given(programs(), SEEDS)
-@draws(test=40, fuzz=2000)
+@draws(test=25, fuzz=2000)
 def test_a_lie_about_any_pair_of_classes_is_named(content, seed):
     claimed = claims_of(content)
     rng = np.random.default_rng(seed)
