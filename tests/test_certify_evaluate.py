@@ -221,8 +221,8 @@ def test_a_dry_run_writes_nothing_and_test_images_alone_are_enough(folder, certi
 
 def unknown_operators():
     nodes = [
-        node("Cos", ["x"], ["a"], name="wave"),
-        node("Erf", ["a"], ["b"], name="bell"),
+        node("Exp", ["x"], ["a"], name="wave"),
+        node("Round", ["a"], ["b"], name="bell"),
         node("Flatten", ["b"], ["logits"]),
     ]
     return onnx_file(nodes, shape=(1, 4, 4))
@@ -230,12 +230,12 @@ def unknown_operators():
 
 REFUSED = {
     "a model that is not there": (["none.onnx"], "none.onnx: No such file"),
-    "unknown operators, all at once": (["unknown.onnx"], "wave (Cos), bell (Erf)"),
+    "unknown operators, all at once": (["unknown.onnx"], "wave (Exp), bell (Round)"),
     "weights that are gone": (["orphan.onnx"], "found no file 'theirs.onnx.data'"),
     "data that is not there": (["plain.onnx", "--data", "none.npz"], "none.npz is no data"),
     "images of another shape": (
         ["plain.onnx", "--data", "large.npz"],
-        "images of shape [1, 4, 4]; accepted for this data is [1, 5, 5]",
+        "examples of shape [1, 4, 4]; accepted for this data is [1, 5, 5]",
     ),
     "other classes": (["two.onnx"], "found the label 2; accepted are the 2 classes"),
     "too few names": (["plain.onnx", "--classes", "a,b"], "found 2 different names of classes for"),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from models.errors import ModelError, VerificationError
-from models.proof import importing
+from models.proof import importing, layout
 from models.proof.bounds import prove
 from models.proof.imported_graph import imported_graph
 from models.proof.importing import Preprocessing, check_import, import_model
@@ -119,8 +119,8 @@ def test_alarm_the_rule_of_the_largest_std_is_below_the_truth():
 )
 @pytest.mark.parametrize("name", ["logits", "softmax", "argmax"])
 def test_alarm_preprocessing_that_was_folded_in_wrongly_is_caught(name, wrong, monkeypatch):
-    def folded(model, *, mean, std):
-        return imported_graph(model, mean=wrong.mean, std=wrong.std)
+    def folded(model, *, mean, std, **rest):
+        return imported_graph(model, mean=wrong.mean, std=wrong.std, **rest)
 
     monkeypatch.setattr(importing, "imported_graph", folded)
     with pytest.raises(VerificationError):
@@ -128,8 +128,8 @@ def test_alarm_preprocessing_that_was_folded_in_wrongly_is_caught(name, wrong, m
 
 
 def test_alarm_a_weight_that_is_changed_on_the_way_is_caught(monkeypatch):
-    def changed(model, *, mean, std):
-        parsed = onnx.load_from_string(imported_graph(model, mean=mean, std=std))
+    def changed(model, **rest):
+        parsed = onnx.load_from_string(imported_graph(model, **rest))
         weight = next(t for t in parsed.graph.initializer if t.name == "W")
         content = bytearray(weight.raw_data)
         content[3] ^= 0x80  # the sign of one entry
@@ -225,3 +225,65 @@ def test_a_random_program_is_imported_as_it_is(content):
     original = read_program(content)
     assert read_program(imported.network).sha256 == original.sha256
     assert check_import(imported, images(5, original.input_shape)) == 0
+
+
+LAYOUTS = {
+    "channels last": ((3, 2, 4), (2, 4, 3), lambda x: x.transpose(0, 2, 3, 1)),
+    "grey": ((1, 4, 6), (4, 6), lambda x: x[:, 0]),
+    "grey, channels last": ((1, 4, 6), (4, 6, 1), lambda x: x.transpose(0, 2, 3, 1)),
+    "flat": ((1, 4, 6), (24,), lambda x: x.reshape(-1, 24)),
+    "as they are": ((3, 2, 4), (3, 2, 4), lambda x: x),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_images_are_fed_in_the_layout_that_the_file_asks_for(name):
+    shape, wanted, laid_out = LAYOUTS[name]
+    V = RNG.standard_normal((4, 24)).astype(np.float32)
+    V[:, :7] *= 10  # pixels that change places are seen
+    nodes = [node("Flatten", ["x"], ["h"]), node("Gemm", ["h", "V"], ["z"], transB=1)]
+    content = onnx_file(nodes, shape=wanted, weights={"V": V}, outputs=("z",))
+    preprocessing = Preprocessing((0.5,), (0.25,))
+    imported = import_model(content, preprocessing, images=shape)
+    inputs = images(9, shape)
+    assert check_import(imported, inputs) < 1e-4
+    program = read_program(imported.network)
+    assert program.input_shape == shape
+    expected = laid_out((inputs.astype(float) - 0.5) / 0.25).reshape(9, 24) @ V.T.astype(float)
+    np.testing.assert_allclose(logits_in_float64(program, inputs), expected, atol=1e-9)
+    plain = prove(read_program(content))
+    assert prove(program).lipschitz_bound == pytest.approx(4 * plain.lipschitz_bound)
+    assert prove(program).float32 is not None
+
+
+@pytest.mark.parametrize(
+    ("shape", "wanted", "words"),
+    [
+        ((3, 2, 4), (24,), "could be in two orders"),
+        ((3, 2, 4), (4, 2, 3), r"accepted for this data is \[3, 2, 4\] .*, \[2, 4, 3\]"),
+        ((1, 4, 6), (6, 4), r"\[4, 6\] or \[24\]"),
+        ((1, 4, 6), (1, 1, 4, 6), r"examples of shape \[1, 1, 4, 6\]"),
+    ],
+)
+def test_a_layout_that_fits_not_or_in_two_ways_is_refused(shape, wanted, words):
+    content = onnx_file([node("Flatten", ["x"], ["logits"])], shape=wanted)
+    with pytest.raises(ModelError, match=words):
+        import_model(content, Preprocessing(), images=shape)
+
+
+@pytest.mark.parametrize("order", [(2, 1, 0), (0, 1, 2), (1, 0, 2)])
+def test_alarm_pixels_in_another_order_are_caught(order, monkeypatch):
+    V = RNG.standard_normal((4, 12)).astype(np.float32)
+    nodes = [node("Flatten", ["x"], ["h"]), node("Gemm", ["h", "V"], ["logits"], transB=1)]
+    content = onnx_file(nodes, shape=(2, 2, 3), weights={"V": V})
+    stated = layout.Layout.apply
+
+    def wrong(_, x):
+        return x.transpose(0, *(axis + 1 for axis in order)).reshape(-1, 2, 2, 3)
+
+    monkeypatch.setattr(layout.Layout, "apply", wrong)
+    imported = import_model(content, Preprocessing(), images=(3, 2, 2))
+    with pytest.raises(VerificationError, match="logits differ"):
+        check_import(imported, images(5, (3, 2, 2)))
+    monkeypatch.setattr(layout.Layout, "apply", stated)
+    assert check_import(imported, images(5, (3, 2, 2))) < 1e-5

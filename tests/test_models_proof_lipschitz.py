@@ -15,7 +15,6 @@ from models.proof.bounds import Bounds, prove
 from models.proof.growth import NOTHING
 from models.proof.lipschitz import walk
 from models.proof.operators.affine import Dense, Scale, Shift
-from models.proof.operators.assumed import Smooth
 from models.proof.operators.branches import Concatenation, Extreme, Sum
 from models.proof.operators.convolution import Convolution, TransposedConvolution
 from models.proof.operators.elementwise import Activation, Clip
@@ -25,6 +24,7 @@ from models.proof.operators.pooling import AveragePool, LpPool, MaxPool
 from models.proof.operators.reduction import Reduction
 from models.proof.operators.routing import Move
 from models.proof.operators.selection import Selection
+from models.proof.operators.smooth import Smooth
 from models.proof.operators.sorting import TopK
 from models.proof.program import logits_in_float64
 from models.proof.reading.reader import read_program

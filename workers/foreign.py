@@ -48,18 +48,19 @@ def read_foreign(model: OnnxSpec, data: DataSpec, *, folder: Path) -> Foreign:
         DataError: If the data cannot be accepted, or has other classes.
     """
     from models.proof.importing import Preprocessing, check_import, import_model
+    from models.proof.reading.reader import read_program
 
     content = read_model_file(_path(model, folder))
     found = hashlib.sha256(content).hexdigest()
     if model.sha256 not in (None, found):
         raise ModelError(f"{model.path}: found SHA-256 {found}; accepted is {model.sha256}")
-    imported = import_model(content, Preprocessing(model.mean, model.std))
-    dataset = load_test_images(data, folder=folder, logits=imported.classes, classes=model.classes)
-    if dataset.input_shape != imported.input_shape:
-        raise ModelError(
-            f"{model.path}: found a model of images of shape {list(imported.input_shape)}; "
-            f"accepted for this data is {list(dataset.input_shape)}: channels, height, width"
-        )
+    classes = read_program(content).classes
+    dataset = load_test_images(data, folder=folder, logits=classes, classes=model.classes)
+    try:
+        preprocessing = Preprocessing(model.mean, model.std)
+        imported = import_model(content, preprocessing, images=dataset.input_shape)
+    except ModelError as fault:
+        raise ModelError(f"{model.path}: {fault}") from None
     check_import(imported, dataset.test.take(slice(0, FEW)).inputs())
     return Foreign(found, imported, dataset)
 

@@ -4,7 +4,7 @@ Preprocessing (x - mean) / std becomes two nodes in front, as float32 constants 
 that its factor, the largest 1 / std, is inside the bound like that of any other operator.  Only
 what the logits depend on is kept.  Names that sealing adds are moved away; documentation,
 metadata and the name of the exporter, which hold paths of the machine that made the file, are
-dropped.
+dropped.  Between both, an image may be laid out as the file wants it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from models.proof.layout import Layout
 from models.proof.reading.checks import check_structure
 from models.proof.reading.reader import live_part
 from models.proof.sealed_graph import OUTPUTS, PREFIX, STANDARD
@@ -22,12 +23,19 @@ PREPROCESSING = "preprocessing/"
 
 
 def imported_graph(
-    model: bytes, *, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+    model: bytes,
+    *,
+    shape: Sequence[int],
+    layout: Layout,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
 ) -> bytes:
     """The network of a foreign file, one output `logits`.
 
     Args:
         model: a file that `read_program` accepts.
+        shape: of one image.
+        layout: from it to the file's input, behind the preprocessing.
         mean: subtracted from each channel, or from all where it is one number; in pixels.
         std: divides each channel after that.
 
@@ -41,13 +49,13 @@ def imported_graph(
     made = [name for node in nodes for name in node.output]
     names = _names([given.name, *(tensor.name for tensor in stored), *made], logits=logits)
     front, tables, normalised = _preprocessing(names[given.name], mean=mean, std=std)
-    shape = ["batch", *(axis.dim_value for axis in given.type.tensor_type.shape.dim[1:])]
+    moves, sides, laid_out = _laid_out(normalised, layout)
     graph = helper.make_graph(
-        [*front, *_nodes(nodes, names, {given.name: normalised})],
+        [*front, *moves, *_nodes(nodes, names, {given.name: laid_out})],
         "classifier",
-        [helper.make_tensor_value_info(names[given.name], TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(names[given.name], TensorProto.FLOAT, ["batch", *shape])],
         [helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, ["batch", None])],
-        [*tables, *(_tensor(tensor, name=names[tensor.name]) for tensor in stored)],
+        [*tables, *sides, *(_tensor(tensor, name=names[tensor.name]) for tensor in stored)],
     )
     opset = next(entry for entry in parsed.opset_import if entry.domain in STANDARD)
     network = helper.make_model(graph, ir_version=parsed.ir_version, opset_imports=[opset])
@@ -73,6 +81,25 @@ def _preprocessing(
             nodes.append(helper.make_node(kind, [source, table], [result], name=result))
             source = result
     return nodes, tables, source
+
+
+def _laid_out(
+    source: str, layout: Layout
+) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto], str]:
+    """Nodes and tables of a layout, and the tensor that they make."""
+    result, table = PREPROCESSING + "layout", PREPROCESSING + "shape"
+    if layout.order is not None:
+        order = [0, *(axis + 1 for axis in layout.order)]
+        node = helper.make_node("Transpose", [source], [result], name=result, perm=order)
+        return [node], [], result
+    if layout.reshape is not None:
+        sides = numpy_helper.from_array(np.array([0, *layout.reshape], dtype=np.int64), table)
+        return (
+            [helper.make_node("Reshape", [source, table], [result], name=result)],
+            [sides],
+            result,
+        )
+    return [], [], source
 
 
 def _names(found: Sequence[str], *, logits: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ import onnx
 from models.errors import ModelError, VerificationError
 from models.proof.free_batch import with_free_batch
 from models.proof.imported_graph import constants_of, imported_graph
+from models.proof.layout import Layout, layout_of
 from models.proof.program import Program
 from models.proof.reading.checks import first_line
 from models.proof.reading.interface import input_of
@@ -64,7 +65,8 @@ class Imported:
         batch: how many images the file takes at once; None where any number.
         network: the bytes that are proved, attacked and sealed.
         preprocessing: what was put in front.
-        input_shape: of one example.
+        layout: what was put behind that.
+        input_shape: of one example of the file.
         classes: number of logits.
         ending: what was left out behind the logits.
     """
@@ -73,23 +75,36 @@ class Imported:
     batch: int | None
     network: bytes
     preprocessing: Preprocessing
+    layout: Layout
     input_shape: tuple[int, ...]
     classes: int
     ending: tuple[str, ...]
 
 
-def import_model(model: bytes, preprocessing: Preprocessing) -> Imported:
+def import_model(
+    model: bytes, preprocessing: Preprocessing, *, images: tuple[int, ...] | None = None
+) -> Imported:
     """The network of a foreign file.
+
+    Args:
+        model: the file, weights inside.
+        preprocessing: of the images, before the file.
+        images: their channels, height and width; left out, those of the file's input.
 
     Raises:
         ModelError: If the file cannot be certified, or the numbers do not fit its channels.
         VerificationError: If the network is not the file's program behind the preprocessing.
     """
     original = read_program(model)
-    preprocessing.check(original.input_shape)
+    shape = images or original.input_shape
+    preprocessing.check(shape)
+    layout = Layout() if images is None else layout_of(images, original.input_shape)
     free = with_free_batch(model, original)
-    network = imported_graph(free, mean=preprocessing.mean, std=preprocessing.std)
-    front = [values is not None for values in (preprocessing.mean, preprocessing.std)]
+    network = imported_graph(
+        free, shape=shape, layout=layout, mean=preprocessing.mean, std=preprocessing.std
+    )
+    told = (preprocessing.mean, preprocessing.std)
+    front = [layout.moves, *(values is not None for values in told)]
     if _behind(read_program(network), sum(front)).sha256 != original.sha256:
         raise VerificationError("the imported network holds another program than the file")
     return Imported(
@@ -97,6 +112,7 @@ def import_model(model: bytes, preprocessing: Preprocessing) -> Imported:
         input_of(onnx.load_from_string(model).graph).batch,
         network,
         preprocessing,
+        layout,
         input_shape=original.input_shape,
         classes=original.classes,
         ending=original.ending,
@@ -119,7 +135,8 @@ def check_import(imported: Imported, inputs: np.ndarray) -> float | None:
         VerificationError: If a logit differs by more than 1e-4 of the largest one, or a class
             does although its margin exceeds that.
     """
-    expected = _answers(imported.model, imported.preprocessing.apply(inputs), batch=imported.batch)
+    fed = imported.layout.apply(imported.preprocessing.apply(inputs))
+    expected = _answers(imported.model, fed, batch=imported.batch)
     found = _answers(imported.network, inputs)
     tolerance = PARITY * float(np.abs(found).max(initial=0.0))
     difference = None
@@ -152,6 +169,7 @@ def _behind(program: Program, operators: int) -> Program:
     return replace(
         program,
         input_name=program.operators[operators - 1].result,
+        input_shape=program.shapes[operators - 1],
         operators=program.operators[operators:],
         shapes=program.shapes[operators:],
     )
