@@ -26,6 +26,7 @@ for command in (
     steering.delete,
     proving.bound,
     preparing.init,
+    preparing.model,
     preparing.doctor,
     preparing.report,
     proving.replay,

@@ -22,7 +22,7 @@ validation = 0.1                    # share of the training images kept apart to
 test = 0.2                          # share kept apart for certificates, where there is no test part
 
 [model]
-architecture = "mlp"                # or "linear", the baseline
+architecture = "mlp"                # or linear, cnn, lipnext, lipresnet
 widths = [256, 256, 256]            # orthogonal layers
 
 [train]

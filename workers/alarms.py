@@ -49,8 +49,12 @@ def _of_tables(searched: pa.Table, attacks: pa.Table) -> list[dict[str, Any]]:
     nearest = searched["distance"].to_numpy(zero_copy_only=False).astype(np.float64)
     nearest = np.where(correct & np.isfinite(nearest), nearest, np.inf)
     broken = {eps: int((correct & ~kept).sum()) for eps, kept in robust.items()}
+    breakers = attacks["broken_by"].to_numpy(zero_copy_only=False)
+    ran = {name for names in attacks["attacks"].unique().to_pylist() for name in names.split(", ")}
+    by_attack = {name: breakers == name for name in sorted(ran - {""})}
     return [
         vars(masking.gradients_lead_nowhere(searched["found_by"].to_pylist())),
         vars(masking.success_does_not_grow(broken)),
         vars(masking.attacks_missed(robust, nearest)),
+        vars(masking.square_beats_gradients(by_attack)),
     ]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from certify.commands.options import AsJson, RunsFolder
+from certify.commands.options import AsJson, JobFile, RunsFolder
 
 
 def init(
@@ -21,6 +21,15 @@ def init(
     write_new(out, job_template(data, beside=out.parent))
     typer.echo(out)
     typer.echo(f"check it with: certify submit {out} --dry-run", err=True)
+
+
+def model(job_file: JobFile, as_json: AsJson = False) -> None:
+    """Say what a job's network is made of: layers, parameters, operations, memory."""
+    from certify.job import load_job
+    from certify.modelling import describe_model, model_text
+
+    description = describe_model(load_job(job_file), folder=job_file.parent)
+    typer.echo(model_text(description, as_json=as_json))
 
 
 def doctor(runs: RunsFolder = Path("runs"), as_json: AsJson = False) -> None:
