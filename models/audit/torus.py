@@ -68,7 +68,7 @@ def torus_bound(kernel: np.ndarray, windows: Windows, torus: tuple[int, ...]) ->
     for some in _half_of_the_frequencies(torus, windows.strides, max(1, AT_ONCE // entries)):
         responses = _responses(kernel, windows, torus, some)
         bound = max(bound, stack_norm_bound(responses))
-    sums = np.abs(kernel).reshape(*kernel.shape[:3], -1).sum(axis=-1)
+    sums = np.abs(kernel, dtype=np.float64).reshape(*kernel.shape[:3], -1).sum(axis=-1)
     rounded = len(torus) * 2.0**-48 * (1 + 2.0**-40) + 2.0**-49 + math.sqrt(2) * gamma(taps + 2)
     largest = above(max(absolute_bound(group) for group in sums), taps)
     return above(bound / math.sqrt(aliases) + above(rounded * largest, 4), 6)
@@ -76,7 +76,7 @@ def torus_bound(kernel: np.ndarray, windows: Windows, torus: tuple[int, ...]) ->
 
 def absolute_convolution(kernel: np.ndarray, windows: Windows) -> float:
     """Upper bound on the norm with |K|: √(largest row sum · largest column sum) of a group."""
-    magnitudes = np.abs(kernel)
+    magnitudes = np.abs(kernel, dtype=np.float64)
     groups, along = kernel.shape[0], [1] * len(windows.sides)
     row = np.zeros((*kernel.shape[:2], *windows.counts))
     column = windows.blank(groups, kernel.shape[2])
@@ -89,7 +89,7 @@ def absolute_convolution(kernel: np.ndarray, windows: Windows) -> float:
 
 def absolute_torus(kernel: np.ndarray, windows: Windows) -> float:
     """The same on a torus of any size, where no tap falls beside the image."""
-    magnitudes = np.abs(kernel)
+    magnitudes = np.abs(kernel, dtype=np.float64)
     phases: dict[tuple[int, ...], np.ndarray] = {}
     for (_, *tap), _ in windows.tapped():
         rows = zip(tap, windows.dilations, windows.strides, strict=True)
