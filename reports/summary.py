@@ -152,7 +152,8 @@ def _refuse_broken_order(
     A break at a distance below the radius counts too, where the radius is not above ε.
     """
     fates = fates_at(examples, attacked, eps)
-    untried = attacked.left_alone & ~certified_at(examples, eps)[attacked.row]
+    right = examples.correct[attacked.row]  # what is wrong as it is needs no attack
+    untried = attacked.left_alone & right & ~certified_at(examples, eps)[attacked.row]
     if untried.any():
         raise CertifyError(
             f"row {attacked.row[untried][0]} was not attacked at ε {eps}, and is not certified "

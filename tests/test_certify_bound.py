@@ -119,13 +119,13 @@ REFUSED = {
     "unknown operators, all at once": (
         onnx_file(
             [
-                node("Cos", ["x"], ["a"], name="wave"),
-                node("Erf", ["a"], ["b"], name="bell"),
+                node("Exp", ["x"], ["a"], name="steep"),
+                node("Floor", ["a"], ["b"], name="stairs"),
                 node("Flatten", ["b"], ["logits"]),
             ],
             shape=(2, 2, 2),
         ),
-        "wave (Cos), bell (Erf)",
+        "steep (Exp), stairs (Floor)",
     ),
     "no model": (b"hello", "not an ONNX model"),
     "cut off": (orthogonal_classifier()[:-40], "not an ONNX model, or cut off"),

@@ -51,6 +51,11 @@ def test_an_example_that_is_certified_may_be_left_alone_and_no_other():
         summary_of(rows)
 
 
+def test_an_example_that_is_wrong_as_it_is_needs_no_attack():
+    never = [attack | {"attacks": ""} for attack in WRONG]
+    assert summary_of([*HELD, *never, *BROKEN]) == summary_of([*HELD, *WRONG, *BROKEN])
+
+
 def test_every_figure_by_hand():
     found = summary_of([*HELD, *WRONG, *BROKEN])
     assert found == {

@@ -154,7 +154,7 @@ def attacks_at_eps(
     attacked = met.take(pa.array(last.values(), pa.int64())).set_column(
         ATTACKS.get_field_index("attacks"),
         ATTACKS.field("attacks"),
-        [[", ".join(attacks) for attacks in names.values()]],
+        pa.array([", ".join(attacks) for attacks in names.values()], pa.string()),
     )
     right, predictions = _correct(certificates), certificates["prediction"].to_numpy()
     parts = [attacked]
