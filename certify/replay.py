@@ -88,9 +88,9 @@ def _broken(program: Any, content: bytes, found: Mapping[str, np.ndarray]) -> di
 
 def _steep(program: Any, found: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Both inputs through the file in float64, and how far the gap moved between them."""
-    from models.attacks.stretch import quotients
     from models.proof.bounds import prove
     from models.proof.program import logits_in_float64
+    from models.proof.stretch import quotients
 
     ends = found["first"][None], found["second"][None]
     pair, bound = (int(found["one"]), int(found["other"])), float(found["bound"])

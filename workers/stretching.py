@@ -29,9 +29,9 @@ def stretch_pairs(
 def _stretch(
     model: bytes, bounds: dict[str, Any], examples: Split, searched: pa.Table, seed: int
 ) -> pa.Table:
-    from models.attacks.stretch import steepest
     from models.attacks.stretch_starts import affordable_steps, pair_starts
     from models.proof.bounds import Bounds
+    from models.proof.stretch import steepest
 
     threads(1)
     program, proved, inputs = program_of(model), Bounds.from_json(bounds), examples.inputs()

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from models.attacks.directions import lengths, spread
+from models.proof.directions import lengths, spread
 from models.proof.program import Program
 
 

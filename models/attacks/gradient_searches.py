@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from models.attacks.crossing import Crossing, Nearest
-from models.attacks.directions import TINY, lengths, spread, unit
+from models.proof.directions import TINY, lengths, spread, unit
 
 GROWTH = 0.05
 """Share by which a sphere shrinks or grows in a step; FMN's falls to `SETTLED`."""

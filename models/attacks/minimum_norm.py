@@ -23,8 +23,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from models.attacks.crossing import Crossing, Nearest, bisected
-from models.attacks.directions import lengths, spread, unit
 from models.attacks.gradient_searches import ddn, fmn
+from models.proof.directions import lengths, spread, unit
 from models.proof.program import Program
 
 RIVALS = 9

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from models.attacks.directions import TINY, lengths, spread, unit
+from models.proof.directions import TINY, lengths, spread, unit
 from models.proof.program import Program
 
 STEPS = 40

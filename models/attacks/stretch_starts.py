@@ -8,14 +8,17 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Int
 
-from models.attacks.stretch import Starts
 from models.proof.program import Program
+from models.proof.stretch import Starts, random_pair
 
 FEW_PAIRS = 128
 """Pairs of classes up to which each begins in every way; more begin in one."""
+MOST_PAIRS = 4950
+"""Pairs of classes that begin at all, those of a hundred classes; each speaks of every other."""
+MOST_ENTRIES = 2**26
+"""Entries of the first ends, for images so large that fewer pairs must do."""
 LOOKED_AT = 500
 """Images among which the nearest of two classes is looked for."""
-RANDOM_LENGTH = 0.1
 PASSES = 16_000
 """Most passes of one input forward and backward in all."""
 CHEAP = 2**16
@@ -37,7 +40,8 @@ def pair_starts(
 
     An image beside the smallest change that was found between the two; the nearest two images of
     the two; a random place with a step of length 0.1.  Two classes that have the first or second
-    begin there, and where there are few classes everywhere.
+    begin there, and where there are few classes everywhere.  Of very many pairs those begin between
+    which something was found, and of the others some, spread evenly.
 
     Args:
         inputs: float32 images, batch first.
@@ -55,15 +59,27 @@ def pair_starts(
     )
     noise = np.random.default_rng(seed)
     pairs = list(itertools.combinations(range(classes), 2))
+    everywhere = len(pairs) <= FEW_PAIRS
+    most = min(MOST_PAIRS, max(1, MOST_ENTRIES // inputs[0].size))
     rows: list[tuple[np.ndarray, np.ndarray, int, int]] = []
-    for one, other in pairs:
-        place, step = noise.random(inputs.shape[1:]), noise.standard_normal(inputs.shape[1:])
-        end = place + RANDOM_LENGTH * step / np.sqrt(np.square(step).sum())
-        ways = [*known.crossing(one, other), *known.nearest(one, other), (place, end)]
-        kept = ways if len(pairs) <= FEW_PAIRS else ways[:1]
+    for one, other in _begun(pairs, known, most=most):
+        random = random_pair(inputs.shape[1:], noise)
+        ways = [*known.crossing(one, other), *known.nearest(one, other), random]
+        kept = ways if everywhere else ways[:1]
         rows += [(first, second, one, other) for first, second in kept]
     first, second, ones, others = zip(*rows, strict=True)
     return Starts(np.stack(first), np.stack(second), np.array(ones), np.array(others))
+
+
+def _begun(pairs: list[tuple[int, int]], known: "_Known", *, most: int) -> list[tuple[int, int]]:
+    """The pairs of classes that begin, in their order."""
+    if len(pairs) <= most:
+        return pairs
+    crossed = known.crossed
+    first = [pair for pair in pairs if pair in crossed][:most]
+    others = [pair for pair in pairs if pair not in crossed]
+    places = np.linspace(0, len(others) - 1, most - len(first), dtype=np.int64)
+    return sorted([*first, *(others[place] for place in places)])
 
 
 def affordable_steps(program: Program, pairs: int) -> int:
@@ -81,6 +97,12 @@ class _Known:
     predictions: np.ndarray
     finds: np.ndarray
     found: np.ndarray
+
+    @property
+    def crossed(self) -> set[tuple[int, int]]:
+        """Pairs of classes, the lower first, between which an image was moved."""
+        pairs = np.sort(np.stack((self.predictions, self.found)), axis=0).T.tolist()
+        return {(one, other) for one, other in pairs if one != other}
 
     def crossing(self, one: int, other: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """The image that was moved least from one of the classes to the other, and its find."""

@@ -113,7 +113,7 @@ def program_lower_bound(found: Walk) -> float:
     effort = _effort(size + sum(math.prod(shape) for shape in program.shapes))
     lengths = torch.tensor(effort.lengths, dtype=torch.float64)
     middle = torch.rand(len(lengths), size, dtype=torch.float64)
-    step = of_length(lengths, torch.randn_like(middle))
+    step = _of_length(lengths, torch.randn_like(middle))
     best = 0.0
     for _ in range(effort.ascent):
         ends = torch.cat([middle + step / 2, middle - step / 2]).requires_grad_()
@@ -127,12 +127,12 @@ def program_lower_bound(found: Walk) -> float:
         best = max([best, *(value for value in quotient.tolist() if math.isfinite(value))])
         (slope,) = torch.autograd.grad(apart.square().sum() / 2, ends)
         one, other = slope.chunk(2)
-        step = of_length(lengths, one - other)
-        middle = middle + of_length(lengths / 4, one + other)
+        step = _of_length(lengths, one - other)
+        middle = middle + _of_length(lengths / 4, one + other)
     return best
 
 
-def of_length(lengths: Tensor, directions: Tensor) -> Tensor:
+def _of_length(lengths: Tensor, directions: Tensor) -> Tensor:
     """Rows of given lengths in the directions of others; a row without one stays 0."""
     return lengths[:, None] * torch.nn.functional.normalize(directions, dim=1, eps=1e-300)
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from models.attacks.stretch import quotients, steepest
 from models.attacks.stretch_starts import affordable_steps, pair_starts
 from models.proof.bounds import prove
 from models.proof.program import logits_in_float64
 from models.proof.reading.reader import read_program
+from models.proof.stretch import quotients, steepest
 from tests.oracles import dense_file, images, orthogonal_classifier
 
 SHAPE = (1, 4, 4)
@@ -105,6 +105,20 @@ def test_many_classes_begin_once_and_take_few_steps():
     assert len(begun.one) == 190
     assert affordable_steps(PROGRAM, 45) == 30
     assert affordable_steps(PROGRAM, 4950) == 2
+
+
+def test_of_very_many_classes_those_begin_between_which_something_was_found(monkeypatch):
+    finds, found = INPUTS.copy(), PREDICTIONS.copy()
+    finds[0] += np.float32(0.01)
+    found[0] = 998
+    begun = pair_starts(INPUTS, PREDICTIONS, finds, found, classes=1000, seed=0)
+    pairs = list(zip(begun.one.tolist(), begun.other.tolist(), strict=True))
+    assert len(set(pairs)) == len(pairs) == 4950
+    assert {(int(PREDICTIONS[0]), 998), (0, 1), (998, 999)} <= set(pairs)
+    monkeypatch.setattr("models.attacks.stretch_starts.MOST_ENTRIES", 5 * INPUTS[0].size)
+    few = pair_starts(INPUTS, PREDICTIONS, finds, found, classes=1000, seed=0)
+    assert len(few.one) == 5
+    assert 998 in few.other
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_one_others():

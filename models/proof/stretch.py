@@ -1,7 +1,7 @@
 """How far the gap of two classes is seen to move: pairs of inputs that stretch it the most.
 
 The change of a gap z_i - z_j between two inputs, over their distance, is at most L_ij, and every
-radius rests on that.  A pair is moved as in `proof.lower_bounds`: its step takes the direction in
+radius rests on that.  A pair is moved as in `lower_bounds`: its step takes the direction in
 which both ends' gradients agree, its middle climbs where they differ.  What is seen is lowered by
 all that rounding can have added, so that one quotient above L_ij refutes the bound.
 """
@@ -13,18 +13,22 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from models.attacks.directions import lengths, spread, unit
 from models.proof.bounds import Bounds
 from models.proof.certificate import input_norms
+from models.proof.directions import lengths, spread, unit
 from models.proof.program import Program
 from models.proof.upward import up_array
 
 SHORTEST = 1e-3
 """Least distance of a pair: nearer ones tell more of rounding than of the program."""
+RANDOM_LENGTH = 0.1
+"""How far a random pair is apart: far enough that rounding weighs little."""
 ROUNDING = 2.0**-50
 """More than six float64 roundings, relative."""
 TOGETHER = 64
 """Pairs moved in one batch."""
+MOST_QUOTIENTS = 2**24
+"""Of a batch, each of its pairs by every two classes; of many classes fewer pairs go together."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,14 @@ class Stretches:
         return Stretches(seen, best.share, best.classes, best.inputs)
 
 
+def random_pair(
+    input_shape: tuple[int, ...], noise: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """A place in [0, 1] and one beside it, in any direction."""
+    place, step = noise.random(input_shape), noise.standard_normal(input_shape)
+    return place, place + RANDOM_LENGTH * step / np.sqrt(np.square(step).sum())
+
+
 def steepest(program: Program, bounds: Bounds, starts: Starts, *, steps: int) -> Stretches:
     """Stretch pairs of inputs; every pair speaks of every two classes.
 
@@ -80,9 +92,10 @@ def steepest(program: Program, bounds: Bounds, starts: Starts, *, steps: int) ->
         starts: where to begin; a pair nearer than `SHORTEST` is drawn apart.
         steps: passes forward and backward of both ends.
     """
+    together = max(1, min(TOGETHER, MOST_QUOTIENTS // program.classes**2))
     parts = [
-        _climb(program, bounds, starts.part(slice(start, start + TOGETHER)), steps=steps)
-        for start in range(0, len(starts.one), TOGETHER)
+        _climb(program, bounds, starts.part(slice(start, start + together)), steps=steps)
+        for start in range(0, len(starts.one), together)
     ]
     return functools.reduce(Stretches.and_also, parts)
 
