@@ -53,8 +53,8 @@ def drive(run_dir: RunDir) -> dict[str, Any]:
                 note(run_dir, "PENDING", name=name, reason=reason)
 
             run = Run(job, dataset, run_dir, Reporter(), foreign)
-            cluster = shared_cluster(job.resources, waits=waits)
-            return carry_out(run, run_dir.read("job.toml"), cluster)
+            run.open(run_dir.read("job.toml"))
+            return carry_out(run, shared_cluster(job.resources, waits=waits))
 
 
 if __name__ == "__main__":

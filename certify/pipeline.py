@@ -42,17 +42,14 @@ def run_job(run: Run) -> dict[str, Any]:
     Raises:
         CertifyError: If a stage fails; what the stages before it gave stays.
     """
-    with run.watched():
-        beginning = FOREIGN if isinstance(run.job.model, OnnxSpec) else TRAINED
-        for name, artefact, stage in (*beginning, *CERTIFIED):
-            if artefact is None or not run.dir.has(artefact):
-                with run.recorded(name):
-                    stage(run)
-        summary: dict[str, Any] = run.dir.read_json("summary.json")
-        reason = None
-        if summary["verdict"] == "refuted":
-            reason = run.dir.read_json(refutation.SOUNDNESS)["deepest"]
-        run.note(
-            "SUCCEEDED" if reason is None else "FAILED", verdict=summary["verdict"], reason=reason
-        )
+    beginning = FOREIGN if isinstance(run.job.model, OnnxSpec) else TRAINED
+    for name, artefact, stage in (*beginning, *CERTIFIED):
+        if artefact is None or not run.dir.has(artefact):
+            with run.recorded(name):
+                stage(run)
+    summary: dict[str, Any] = run.dir.read_json("summary.json")
+    reason = None
+    if summary["verdict"] == "refuted":
+        reason = run.dir.read_json(refutation.SOUNDNESS)["deepest"]
+    run.note("SUCCEEDED" if reason is None else "FAILED", verdict=summary["verdict"], reason=reason)
     return summary

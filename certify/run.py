@@ -97,10 +97,6 @@ class Run:
         """Write where the run stands: Ray's status words, stage, progress, verdict, reason."""
         note(self.dir, status, name=self.job.name, **facts)
 
-    def watched(self) -> AbstractContextManager[None]:
-        """Leave a truthful record however the run ends."""
-        return watched(self.dir, name=self.job.name)
-
 
 @contextmanager
 def watched(run_dir: RunDir, *, name: str) -> Iterator[None]:

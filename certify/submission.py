@@ -9,7 +9,7 @@ from certify.interruption import heed, limited, listen
 from certify.job import JobSpec
 from certify.origin import Origin, attempts
 from certify.progress import Reporter
-from certify.run import Run, check_same_job
+from certify.run import Run, check_same_job, watched
 from certify.run_dir import RunDir
 from certify.standing import command
 from certify.steering import STOP
@@ -46,11 +46,13 @@ def run_here(job: JobSpec, text: bytes, *, folder: Path, run_dir: RunDir) -> dic
         again = command("resume", run_dir)
         reporter.say(f"run {run_dir.run}; stop it with Ctrl-C, continue it with: {again}")
         run = Run(job, dataset, run_dir, reporter, foreign)
-        return carry_out(run, text, embedded_cluster(job.resources))
+        run.open(text)
+        with watched(run_dir, name=job.name):
+            return carry_out(run, embedded_cluster(job.resources))
 
 
-def carry_out(run: Run, text: bytes, cluster: AbstractContextManager[None]) -> dict[str, Any]:
-    """Run a job whose folder this process holds, on a cluster that is entered here.
+def carry_out(run: Run, cluster: AbstractContextManager[None]) -> dict[str, Any]:
+    """Run an opened job whose folder this process holds, on a cluster that is entered here.
 
     Returns:
         The summary.
@@ -60,16 +62,14 @@ def carry_out(run: Run, text: bytes, cluster: AbstractContextManager[None]) -> d
     """
     from certify.pipeline import run_job
 
-    run.open(text)
     started = time.monotonic()
-    with run.watched():
-        heed(run.dir.at(STOP))
-        run.note("PENDING", reason="Ray starts")
-        with cluster, limited(run.job.resources.time_limit):
-            listen()  # Ray takes SIGTERM for itself
-            warm_up(run.job.resources)
-            run.reporter.say(f"{'start':<8} {time.monotonic() - started:6.1f} s   Ray")
-            return run_job(run)
+    heed(run.dir.at(STOP))
+    run.note("PENDING", reason="Ray starts")
+    with cluster, limited(run.job.resources.time_limit):
+        listen()  # Ray takes SIGTERM for itself
+        warm_up(run.job.resources)
+        run.reporter.say(f"{'start':<8} {time.monotonic() - started:6.1f} s   Ray")
+        return run_job(run)
 
 
 def read_inputs(job: JobSpec, folder: Path) -> tuple[JobSpec, Dataset, Foreign | None]:
