@@ -76,6 +76,12 @@ def test_each_alarm_rings_and_is_silent(name):
     assert rings.found != silent.found
 
 
+def test_an_attack_that_found_nothing_at_all_is_a_sign_too():
+    nothing = masking.gradients_lead_nowhere(["", ""])
+    assert nothing.rings
+    assert nothing.found == "no change to another class was found of 2 images"
+
+
 def test_what_is_found_is_told_in_numbers():
     missed = masking.attacks_missed({0.5: YES, 1.0: YES}, np.array([0.7, np.inf]))
     assert missed.found.endswith("left right: 1 at ε 1")

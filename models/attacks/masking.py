@@ -71,8 +71,15 @@ def passes_differ(first: np.ndarray, second: np.ndarray) -> Alarm:
 
 
 def gradients_lead_nowhere(found_by: Sequence[str]) -> Alarm:
-    """Whether most smallest changes were found from other images and attacks, not by gradients."""
+    """Whether smallest changes were found, and most of them by following gradients.
+
+    Args:
+        found_by: of each image that was searched the method; empty where nothing was found.
+    """
     found = [name for name in found_by if name]
+    if not found:
+        words = f"no change to another class was found of {len(found_by)} images"
+        return Alarm("gradients_lead_nowhere", rings=True, found=words)
     elsewhere = sum(not name.startswith(("ddn", "random")) for name in found)
     words = f"{elsewhere} of {len(found)} smallest changes were not found by following gradients"
     return Alarm("gradients_lead_nowhere", 2 * elsewhere > len(found), words)
