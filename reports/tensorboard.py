@@ -3,7 +3,8 @@
 A file is a sequence of records: length, a checksum of the length, bytes, a checksum of the bytes.
 The bytes are a protocol buffer `Event`, of which four fields are used: `wall_time` (1), `step` (2),
 `file_version` (3) in the first record and `summary` (5) in the others, with a `tag` (1) and a
-`simple_value` (2) in each value (1).
+`simple_value` (2) in each value (1).  Written here since tensorboardX brings torch with it, seconds
+of start-up for a process that trains nothing itself; tests read the files with its own classes.
 """
 
 import struct
