@@ -67,3 +67,9 @@ class VerificationError(CertifyError):
     """An artefact does not hold what its certificate says."""
 
     exit_status = 7
+
+
+def first_line(fault: BaseException) -> str:
+    """What a library says of a fault, in one printable line."""
+    line = next(iter(str(fault).strip().splitlines()), "") or type(fault).__name__
+    return "".join(letter if letter.isprintable() else "?" for letter in line)

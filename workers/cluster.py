@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from models.errors import ClusterError
+from models.errors import ClusterError, first_line
 from models.spec import ResourcesSpec
 from workers.head import write_token
 from workers.tasks import are_reserved, remote
@@ -52,7 +52,7 @@ def embedded_cluster(resources: ResourcesSpec) -> Iterator[None]:
                 configure_logging=True,
             )
         except (ConnectionError, RuntimeError, OSError, ValueError) as fault:
-            raise ClusterError(f"Ray does not start here: {_first_line(fault)}") from None
+            raise ClusterError(f"Ray does not start here: {first_line(fault)}") from None
         try:
             _check(resources)
             yield
@@ -123,7 +123,3 @@ def _check(resources: ResourcesSpec) -> None:
     there = found.get("memory", 0) / 1e9
     if memory > there:
         raise ClusterError(f"{memory:g} GB of memory are asked for; the cluster has {there:.3g}")
-
-
-def _first_line(fault: BaseException) -> str:
-    return (str(fault).strip() or type(fault).__name__).splitlines()[0]

@@ -54,11 +54,11 @@ def read_foreign(model: OnnxSpec, data: DataSpec, *, folder: Path) -> Foreign:
     found = hashlib.sha256(content).hexdigest()
     if model.sha256 not in (None, found):
         raise ModelError(f"{model.path}: found SHA-256 {found}; accepted is {model.sha256}")
-    classes = read_program(content).classes
-    dataset = load_test_images(data, folder=folder, logits=classes, classes=model.classes)
+    program = read_program(content)
+    dataset = load_test_images(data, folder=folder, logits=program.classes, classes=model.classes)
     try:
         preprocessing = Preprocessing(model.mean, model.std)
-        imported = import_model(content, preprocessing, images=dataset.input_shape)
+        imported = import_model(content, preprocessing, images=dataset.input_shape, program=program)
     except ModelError as fault:
         raise ModelError(f"{model.path}: {fault}") from None
     check_import(imported, dataset.test.take(slice(0, FEW)).inputs())

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from models.errors import ClusterError
+from models.errors import ClusterError, first_line
 from workers.head import answers, certify_home
 
 REFUSED = (401, 403)
@@ -32,7 +32,7 @@ def connect(address: str) -> Any:
     try:
         return JobSubmissionClient(address)
     except (RuntimeError, ConnectionError) as fault:
-        raise ClusterError(f"{address} takes no jobs: {_first_line(fault)}") from None
+        raise ClusterError(f"{address} takes no jobs: {first_line(fault)}") from None
 
 
 def submit_once(client: Any, entrypoint: str, *, submission: str) -> bool:
@@ -54,7 +54,7 @@ def submit_once(client: Any, entrypoint: str, *, submission: str) -> bool:
     except (RuntimeError, ConnectionError) as fault:
         if "already exists" in str(fault):
             return False
-        raise ClusterError(f"the job is not taken: {_first_line(fault)}") from None
+        raise ClusterError(f"the job is not taken: {first_line(fault)}") from None
     return True
 
 
@@ -86,7 +86,3 @@ def _require_token() -> str:
             "named by RAY_AUTH_TOKEN_PATH"
         )
     return token
-
-
-def _first_line(fault: BaseException) -> str:
-    return (str(fault).strip() or type(fault).__name__).splitlines()[0]

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from models.errors import first_line
+
 
 def describe_accelerators() -> dict[str, object]:
     """GPUs that torch sees, providers that ONNX Runtime loads a session with, and Ray's answer.
@@ -25,7 +27,7 @@ def describe_accelerators() -> dict[str, object]:
     try:
         providers = _session_providers(with_gpu=bool(gpus))
     except Exception as fault:
-        faults.append(f"ONNX Runtime loads no session: {str(fault).splitlines()[0]}")
+        faults.append(f"ONNX Runtime loads no session: {first_line(fault)}")
     try:
         import ray
 

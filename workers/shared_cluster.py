@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from models.errors import ClusterError
+from models.errors import ClusterError, first_line
 from models.spec import ResourcesSpec
 from workers.tasks import inside
 
@@ -37,7 +37,7 @@ def shared_cluster(resources: ResourcesSpec, *, waits: Callable[[str], None]) ->
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, OSError, ValueError) as fault:
-        raise ClusterError(f"the cluster cannot be joined: {str(fault).splitlines()[0]}") from None
+        raise ClusterError(f"the cluster cannot be joined: {first_line(fault)}") from None
     try:
         placed = placement_group([worker_share(resources)] * resources.workers, strategy="PACK")
         try:

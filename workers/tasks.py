@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
-from models.errors import CertifyError, ClusterError
+from models.errors import CertifyError, ClusterError, first_line
 from models.spec import ResourcesSpec
 
 RETRIES = 3
@@ -68,8 +68,8 @@ def result(reference: Any) -> Any:
             raise fault.cause from None
         raise
     except RayError as fault:
-        reason = str(fault).strip().splitlines()[0]
-        raise ClusterError(f"a task died {RETRIES + 1} times: {reason}") from None
+        died = f"a task died {RETRIES + 1} times"
+        raise ClusterError(f"{died}: {first_line(fault)}") from None
 
 
 def as_completed(references: Iterable[Any]) -> Iterator[tuple[int, Any]]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.audit.claims import Certificate, Proof, check_claims, check_words, read_object
-from models.errors import VerificationError
+from models.errors import VerificationError, first_line
 from models.tables import CERTIFICATES
 
 MOST_BYTES = 2**31
@@ -142,8 +142,9 @@ def read_columns(content: bytes) -> dict[str, np.ndarray]:
         table = stored.read()
         table.validate(full=True)
     except (pa.ArrowException, OSError) as fault:
-        reason = str(fault).partition("\n")[0]
-        raise VerificationError(f"files: certificates.parquet is no Parquet: {reason}") from None
+        raise VerificationError(
+            f"files: certificates.parquet is no Parquet: {first_line(fault)}"
+        ) from None
     rows = {name: table[name].to_numpy() for name in CERTIFICATES.names}
     for name, values in rows.items():
         required = name != "radius_float32"

@@ -16,6 +16,7 @@ from models.audit.folding import folded
 from models.audit.groups.catalogue import GROUPS
 from models.audit.groups.wiring import Wiring, overlaid
 from models.audit.node import MOST_ENTRIES, Node
+from models.audit.onnx_file import parsed
 from models.audit.operators.table import OPERATORS
 from models.audit.step import Step
 from models.errors import VerificationError
@@ -85,12 +86,7 @@ def read_graph(content: bytes) -> Graph:
 
 
 def _parsed(content: bytes) -> onnx.GraphProto:
-    try:
-        model = onnx.load_from_string(content)
-        onnx.checker.check_model(model)
-    except Exception as fault:  # protobuf and the checker have no common root
-        reason = str(fault).partition("\n")[0]
-        raise VerificationError(f"operators: model.onnx is no valid ONNX: {reason}") from None
+    model = parsed(content)
     graph = model.graph
     if len(graph.input) != 1 or model.functions or graph.sparse_initializer:
         raise VerificationError("operators: model.onnx has functions or not one input")

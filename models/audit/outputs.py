@@ -3,7 +3,7 @@
 import numpy as np
 import onnxruntime
 
-from models.errors import VerificationError
+from models.errors import VerificationError, first_line
 
 CLOSE = 1e-5
 """Input units; a class that is certified no farther may be another one in float32."""
@@ -75,8 +75,9 @@ def _run(model: bytes, images: np.ndarray) -> dict[str, np.ndarray]:
         ]
         joined = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
     except Exception as fault:  # the runtime's errors have no common root
-        reason = str(fault).partition("\n")[0]
-        raise VerificationError(f"sealed file: ONNX Runtime refuses it: {reason}") from None
+        raise VerificationError(
+            f"sealed file: ONNX Runtime refuses it: {first_line(fault)}"
+        ) from None
     found = dict(zip(names, joined, strict=True))
     del found["logits"]
     for name, values in found.items():

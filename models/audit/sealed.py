@@ -15,6 +15,7 @@ from onnx import helper, numpy_helper
 
 from models.audit.arithmetic import above
 from models.audit.documents import Documents
+from models.audit.onnx_file import parsed
 from models.certificate_format import model_metadata
 from models.errors import VerificationError
 
@@ -59,12 +60,7 @@ def read_sealed(content: bytes) -> Sealed:
     Raises:
         VerificationError: If it is no model of one float32 input, or holds data of other files.
     """
-    try:
-        model = onnx.load_from_string(content)
-        onnx.checker.check_model(model)
-    except Exception as fault:  # protobuf and the checker have no common root
-        reason = str(fault).partition("\n")[0]
-        raise VerificationError(f"operators: model.onnx is no valid ONNX: {reason}") from None
+    model = parsed(content)
     graph = model.graph
     _check_container(model)
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}

@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx
 
-from models.errors import ModelError, VerificationError
+from models.errors import ModelError, VerificationError, first_line
 from models.proof.free_batch import with_free_batch
 from models.proof.imported_graph import constants_of, imported_graph
 from models.proof.layout import Layout, layout_of
 from models.proof.program import Program
-from models.proof.reading.checks import first_line
 from models.proof.reading.interface import input_of
 from models.proof.reading.reader import read_program
 from models.proof.sealing import answers_of, run_onnx
@@ -82,7 +81,11 @@ class Imported:
 
 
 def import_model(
-    model: bytes, preprocessing: Preprocessing, *, images: tuple[int, ...] | None = None
+    model: bytes,
+    preprocessing: Preprocessing,
+    *,
+    images: tuple[int, ...] | None = None,
+    program: Program | None = None,
 ) -> Imported:
     """The network of a foreign file.
 
@@ -90,12 +93,13 @@ def import_model(
         model: the file, weights inside.
         preprocessing: of the images, before the file.
         images: their channels, height and width; left out, those of the file's input.
+        program: what `read_program` gave of the file, where that was asked already.
 
     Raises:
         ModelError: If the file cannot be certified, or the numbers do not fit its channels.
         VerificationError: If the network is not the file's program behind the preprocessing.
     """
-    original = read_program(model)
+    original = program or read_program(model)
     shape = images or original.input_shape
     preprocessing.check(shape)
     layout = Layout() if images is None else layout_of(images, original.input_shape)

@@ -11,7 +11,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import checker, shape_inference
 
-from models.errors import ModelError
+from models.errors import ModelError, first_line
 
 LARGEST_PROGRAM = 2**27
 """Entries of all tensors of one example together; 1 GiB in float64."""
@@ -96,12 +96,6 @@ def check_places(places: int) -> None:
         raise ModelError(
             f"the windows or places along an axis are {places}; accepted are at most {MOST_PLACES}"
         )
-
-
-def first_line(fault: Exception) -> str:
-    """What a library says of a fault, in one printable line."""
-    line = next(iter(str(fault).splitlines()), "") or type(fault).__name__
-    return "".join(letter if letter.isprintable() else "?" for letter in line)
 
 
 def _names(model: onnx.ModelProto) -> Iterator[str | bytes]:

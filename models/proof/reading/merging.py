@@ -12,8 +12,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from models.errors import ModelError
-from models.proof.reading.checks import first_line
+from models.errors import ModelError, first_line
 from models.proof.reading.gates import Function, gated
 from models.proof.reading.multiples import Graph
 

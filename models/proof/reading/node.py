@@ -8,9 +8,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from models.errors import ModelError
+from models.errors import ModelError, first_line
 from models.proof.operators.operator import Constant, Operator
-from models.proof.reading.checks import first_line
 
 BATCH = 2**61 - 1
 """Stands for the length of the batch in shape arithmetic; no number in a file may be it."""

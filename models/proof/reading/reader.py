@@ -16,7 +16,7 @@ import onnx
 import torch
 from google.protobuf.message import DecodeError
 
-from models.errors import ModelError
+from models.errors import ModelError, first_line
 from models.proof.operators.operator import Operator
 from models.proof.patterns.catalogue import RECOGNISERS
 from models.proof.patterns.group import find_groups, refuse_alone
@@ -27,7 +27,6 @@ from models.proof.reading.checks import (
     check_opsets,
     check_size,
     check_structure,
-    first_line,
 )
 from models.proof.reading.ending import check_ending, without_ending
 from models.proof.reading.interface import Input, constants_of, input_of, output_of

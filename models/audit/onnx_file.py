@@ -1,0 +1,21 @@
+"""The file that ships, parsed; what is wrong with one that is no model is said in a line."""
+
+import onnx
+
+from models.errors import VerificationError, first_line
+
+
+def parsed(content: bytes) -> onnx.ModelProto:
+    """A file as onnx reads it, held against onnx's own checker.
+
+    Raises:
+        VerificationError: If it is no model.
+    """
+    try:
+        model = onnx.load_from_string(content)
+        onnx.checker.check_model(model)
+    except Exception as fault:  # protobuf and the checker have no common root
+        raise VerificationError(
+            f"operators: model.onnx is no valid ONNX: {first_line(fault)}"
+        ) from None
+    return model
