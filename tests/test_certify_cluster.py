@@ -17,13 +17,10 @@ import pytest
 from certify.records import LIVE, read_record
 from certify.run_dir import RunDir
 from certify.steering import ask_to_stop
+from tests.whole_runs import SAME, blobs, wait_for
 from workers.head import answers
 
 ROOT = Path(__file__).parent.parent
-TABLES = (
-    "attacks.parquet", "bounds.json", "certificate.json", "certificates.parquet", "model.onnx",
-    "radius_attacks.parquet",
-)  # fmt: skip
 PROVED = (
     "data.json", "environment.json", "job.json", "job.toml", "network.onnx", "train", "bounds.json",
 )  # fmt: skip
@@ -91,11 +88,8 @@ class User:
 @pytest.fixture(scope="module")
 def user(tmp_path_factory):
     folder = tmp_path_factory.mktemp("user")
-    rng = np.random.default_rng(0)
-    labels = np.tile(np.arange(3), 40)
-    centres = 0.25 + 0.5 * rng.random((3, 1, 4, 4))
-    images = centres[labels] + 0.05 * rng.standard_normal((120, 1, 4, 4))
-    np.savez(folder / "blobs.npz", images=images.clip(0, 1).astype(np.float32), labels=labels)
+    images, labels = blobs(per_class=40)
+    np.savez(folder / "blobs.npz", images=images, labels=labels)
     (folder / "job.toml").write_text(JOB)
     return User(folder, token_of=folder / "home")
 
@@ -140,15 +134,6 @@ def undisturbed(user, head):
     for verb in ("logs whole -f", "stop whole", "wait whole"):
         assert f"certify {verb}\n" in err
     return user.at("whole")
-
-
-def wait_for(condition, *, seconds=240):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := condition():
-            return found
-        time.sleep(0.02)
-    raise TimeoutError("what the test waits for did not happen")
 
 
 def processes_of(head, words):
@@ -293,5 +278,5 @@ def test_runs_that_share_a_cluster_survive_what_happens_to_them(user, head, undi
         assert user.run("wait", run)[0] == 0
     del made["late"]
     for run_dir in made.values():
-        for name in TABLES:
+        for name in SAME:
             assert run_dir.read(name) == undisturbed.read(name), (run_dir.run, name)

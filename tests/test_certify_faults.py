@@ -4,30 +4,15 @@ import json
 import os
 import signal
 
-import pytest
-
 from tests.whole_runs import (
     artefact,
     assert_same,
     run,
     start,
     submit,
-    user_folder,
     wait_for,
     workers_of,
 )
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return user_folder(tmp_path_factory.mktemp("user"))
-
-
-@pytest.fixture(scope="module")
-def undisturbed(folder):
-    status, out, err = submit(folder, "undisturbed", "--json")
-    assert status == 0, err
-    return json.loads(out)
 
 
 def test_another_number_of_workers_gives_the_same_bytes(folder, undisturbed):

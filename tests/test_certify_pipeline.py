@@ -10,19 +10,7 @@ import pytest
 
 from models.proof.reading.reader import read_program
 from models.proof.sealing import run_onnx
-from tests.whole_runs import JOB, artefact, blobs, run, submit, user_folder
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return user_folder(tmp_path_factory.mktemp("user"))
-
-
-@pytest.fixture(scope="module")
-def undisturbed(folder):
-    status, out, err = submit(folder, "undisturbed", "--json")
-    assert status == 0, err
-    return json.loads(out)
+from tests.whole_runs import JOB, artefact, blobs, run, submit
 
 
 def test_a_run_ends_with_every_artefact_and_an_honest_summary(folder, undisturbed):

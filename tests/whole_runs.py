@@ -80,7 +80,7 @@ def artefact(folder, run_id, name):
     return folder / "runs" / run_id / name
 
 
-def wait_for(condition, *, seconds=120):
+def wait_for(condition, *, seconds=240):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         found = condition()
