@@ -224,6 +224,11 @@ def test_who_follows_sees_every_event_up_to_the_last(made, held, monkeypatch):
     assert seen[-1]["status"] == "SUCCEEDED"
 
 
+def test_what_training_ends_with_is_told_in_words(made, certify):
+    made("a").record("trained", epochs=30, shipped_epoch=12)
+    assert "30 epochs behind; epoch 12 ships" in certify("logs", "a")[1]
+
+
 def test_watching_ends_when_the_run_dies(made, held, monkeypatch):
     monkeypatch.setattr(history, "POLL_SECONDS", 0.005)
     run_dir = made("a")
