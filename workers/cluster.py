@@ -14,7 +14,7 @@ from pathlib import Path
 
 from models.errors import ClusterError, first_line
 from models.spec import ResourcesSpec
-from workers.head import write_token
+from workers.ray_settings import environment, write_token
 from workers.tasks import are_reserved, remote
 
 IDLE_MS = str(3_600_000)
@@ -38,8 +38,9 @@ def embedded_cluster(resources: ResourcesSpec) -> Iterator[None]:
         ClusterError: If Ray does not start, or GPUs are asked for that are not there.
     """
     with tempfile.TemporaryDirectory(prefix="certify-") as private:
-        _require_token(Path(private))
-        _stay_on_loopback()
+        token = write_token(Path(private) / "token")
+        os.environ.update(environment(token, local=True))
+        os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", IDLE_MS)
         import ray
 
         try:
@@ -91,25 +92,6 @@ def warm_up(resources: ResourcesSpec) -> None:
 def _load() -> None:
     for module in WARM_IMPORTS:
         importlib.import_module(module)
-
-
-def _require_token(private: Path) -> None:
-    """Turn token authentication on, with a token that nobody else can read."""
-    token = write_token(private / "token")
-    os.environ["RAY_AUTH_MODE"] = "token"
-    os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", IDLE_MS)
-
-
-def _stay_on_loopback() -> None:
-    """Have every server of Ray listen on the loopback interface alone.
-
-    Ray replaces a loopback address that it is given by one that others can reach, except where it
-    does not support clusters: this is the switch for that.
-    """
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
 
 def _check(resources: ResourcesSpec) -> None:

@@ -8,28 +8,25 @@ that only its owner can read and appears in no command line and no log.
 import ipaddress
 import json
 import os
-import secrets
 import socket
 import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
 from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, Request, build_opener
 
 import psutil  # type: ignore[import-untyped]
 
 from models.errors import ClusterError, InvalidInputError
+from workers.ray_settings import environment, private_file, write_token
 
 START_SECONDS = 90.0
 STOP_SECONDS = 20.0
 PARTING_SECONDS = 2.0
 LAUNCH = "from ray.scripts.scripts import main; main()"
 """Ray's command line, of this very installation."""
-KEEPALIVE_MS = "10000"
-"""A connection that was cut is noticed within this; Ray's own patience is minutes."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +87,10 @@ def start_head(*, host: str, port: int, join_port: int) -> Head:
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     token = write_token(home / "token")
     log = home / "head.log"
-    with _private(log) as file:
+    with private_file(log) as file:
         process = subprocess.Popen(  # noqa: S603 (its words are this function's)
             [sys.executable, "-c", LAUNCH, *_arguments(host, port, join_port, local=local)],
-            env=os.environ | head_settings(token, local=local),
+            env=environment(token, local=local),
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
@@ -135,26 +132,6 @@ def stop_head(head: Head) -> bool:
             each.kill()
     _record_file().unlink(missing_ok=True)
     return process is not None
-
-
-def write_token(path: Path) -> Path:
-    """A fresh token that its owner alone can read."""
-    with _private(path) as file:
-        file.write(secrets.token_hex(32).encode())
-    return path
-
-
-def head_settings(token: Path, *, local: bool) -> dict[str, str]:
-    """Ray's settings for a head; all that it starts inherits them."""
-    settings = {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        "RAY_grpc_client_keepalive_time_ms": KEEPALIVE_MS,
-        "RAY_grpc_client_keepalive_timeout_ms": KEEPALIVE_MS,
-    }
-    return settings | ({"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"} if local else {})
 
 
 def answers(address: str, token: str) -> int:
@@ -204,13 +181,6 @@ def _require_free(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as fault:
             raise ClusterError(f"{host} port {port} cannot be used: {fault.strerror}") from None
-
-
-def _private(path: Path) -> BinaryIO:
-    """A new file that its owner alone can read."""
-    path.unlink(missing_ok=True)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    return os.fdopen(handle, "wb")
 
 
 def _bracketed(host: str) -> str:
