@@ -1,7 +1,8 @@
 """Ray tasks as pure functions: run them in any order, on any worker, again after a crash.
 
 A task's answer depends on its arguments alone, so a worker that dies costs time and changes no
-digit of the result.
+digit of the result.  Tasks that nobody waits for any more end with the cluster, or with the part of
+it that was reserved: cancelling one that is about to answer can end the whole process, in Ray.
 """
 
 import contextlib
@@ -78,13 +79,9 @@ def as_completed(references: Iterable[Any]) -> Iterator[tuple[int, Any]]:
 
     places = {reference: place for place, reference in enumerate(references)}
     waiting = list(places)
-    try:
-        while waiting:
-            (done, *_), waiting = ray.wait(waiting, num_returns=1)
-            yield places[done], result(done)
-    finally:
-        for reference in waiting:
-            ray.cancel(reference, force=True)
+    while waiting:
+        (done, *_), waiting = ray.wait(waiting, num_returns=1)
+        yield places[done], result(done)
 
 
 def run_chains(chains: Iterable[Generator[Any, Any, None]]) -> Iterator[tuple[Any, Any]]:
@@ -105,18 +102,14 @@ def run_chains(chains: Iterable[Generator[Any, Any, None]]) -> Iterator[tuple[An
             label, task = chain.send(answer)
             waiting[task] = label, chain
 
-    try:
-        for chain in chains:
-            advance(chain, None)
-        while waiting:
-            (done, *_), _ = ray.wait(list(waiting), num_returns=1)
-            label, chain = waiting.pop(done)
-            answer = result(done)
-            yield label, answer
-            advance(chain, answer)
-    finally:
-        for reference in waiting:
-            ray.cancel(reference, force=True)
+    for chain in chains:
+        advance(chain, None)
+    while waiting:
+        (done, *_), _ = ray.wait(list(waiting), num_returns=1)
+        label, chain = waiting.pop(done)
+        answer = result(done)
+        yield label, answer
+        advance(chain, answer)
 
 
 def threads(count: int) -> None:
