@@ -1,6 +1,7 @@
 """What a run waits for on a cluster, and what no cluster of these machines could give it."""
 
 import os
+import socket
 
 import psutil
 import pytest
@@ -68,6 +69,15 @@ def test_a_head_listens_on_an_address_or_not_at_all(host, tmp_path, monkeypatch)
     monkeypatch.setenv("CERTIFY_HOME", str(tmp_path / "home"))
     with pytest.raises(InvalidInputError, match="accepted is an IP address"):
         head.start_head(host=host, port=8265, join_port=6379)
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_port_that_is_taken_is_named_before_anything_starts(tmp_path, monkeypatch):
+    monkeypatch.setenv("CERTIFY_HOME", str(tmp_path / "home"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ClusterError, match=f"port {port} cannot be used"):
+            head.start_head(host="127.0.0.1", port=port, join_port=6379)
     assert not (tmp_path / "home").exists()
 
 
