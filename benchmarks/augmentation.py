@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from certify.job import load_job
+from certify.jobs.job import load_job
 from models.model_spec import MlpSpec
 from models.networks.training import start_training, train_epoch
 from models.splits import Split

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from certify.job import JobSpec, load_job
+from certify.jobs.job import JobSpec, load_job
 from models.networks.onnx_export import export_onnx
 from models.networks.training import finished_network, start_training, train_epoch
 from models.splits import Dataset

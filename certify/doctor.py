@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from certify.environment import describe_environment
+from certify.runs.environment import describe_environment
 from workers.machine import describe_accelerators
 
 

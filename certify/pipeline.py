@@ -6,8 +6,8 @@ A model that was trained elsewhere is imported, and its story is the same from t
 from collections.abc import Callable
 from typing import Any
 
-from certify import publish, refutation, stages, training
-from certify.run import Run
+from certify.runs.run import Run
+from certify.stages import proving, publish, refutation, training
 from models.model_spec import OnnxSpec
 
 Stage = tuple[str, str | None, Callable[[Run], None]]
@@ -15,13 +15,13 @@ Stage = tuple[str, str | None, Callable[[Run], None]]
 
 TRAINED: tuple[Stage, ...] = (
     ("train", training.WEIGHTS, training.train),
-    ("export", stages.NETWORK, stages.export),
+    ("export", proving.NETWORK, proving.export),
 )
-FOREIGN: tuple[Stage, ...] = (("import", stages.NETWORK, stages.import_network),)
+FOREIGN: tuple[Stage, ...] = (("import", proving.NETWORK, proving.import_network),)
 CERTIFIED: tuple[Stage, ...] = (
-    ("prove", stages.BOUNDS, stages.prove),
-    ("certify", stages.CERTIFICATES, stages.certify),
-    ("attack", stages.ATTACKED, stages.attack),
+    ("prove", proving.BOUNDS, proving.prove),
+    ("certify", proving.CERTIFICATES, proving.certify),
+    ("attack", proving.ATTACKED, proving.attack),
     ("search", refutation.PERTURBED, refutation.search),
     ("stretch", refutation.STRETCHED, refutation.stretch),
     ("masking", refutation.MASKING, refutation.look_for_masking),

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from certify.bounding import bound_file, print_bounds
+from certify.checking.bounding import bound_file, print_bounds
 from certify.cli import main
 from models.errors import SoundnessError
 from models.proof.bounds import prove

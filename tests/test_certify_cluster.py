@@ -14,9 +14,9 @@ import numpy as np
 import psutil
 import pytest
 
-from certify.records import LIVE, read_record
-from certify.run_dir import RunDir
-from certify.steering import ask_to_stop
+from certify.runs.records import LIVE, read_record
+from certify.runs.run_dir import RunDir
+from certify.runs.steering import ask_to_stop
 from tests.whole_runs import SAME, blobs, wait_for
 from workers.head import answers
 
@@ -239,7 +239,7 @@ def test_runs_that_share_a_cluster_survive_what_happens_to_them(user, head, undi
             ask_to_stop(made["stopped"])
             asked = True
         if not killed and list(made["orphan"].at("attacks").glob("*.parquet")):
-            drivers = processes_of(head, f"certify.driver {user.folder / 'runs'} orphan")
+            drivers = processes_of(head, f"certify.submitting.driver {user.folder / 'runs'} orphan")
             (driver,) = (each for each in drivers if each.cmdline()[-1] == "orphan")
             driver.kill()
             killed = True

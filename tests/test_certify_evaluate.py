@@ -13,7 +13,7 @@ import pytest
 from onnx import helper
 
 from certify.cli import main
-from certify.job import load_job
+from certify.jobs.job import load_job
 from models.proof.reading.reader import read_program
 from models.proof.sealing import run_onnx
 from tests.oracles import onnx_file

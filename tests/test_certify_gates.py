@@ -1,6 +1,6 @@
 import pytest
 
-from certify.gates import parse_gate
+from certify.jobs.gates import parse_gate
 
 SUMMARY = {
     "clean_accuracy": 0.9,

@@ -8,8 +8,8 @@ import pytest
 PROBE = """
 import os, signal
 from contextlib import suppress
-from certify.interruption import listen, obey
-from certify.progress import Reporter
+from certify.runs.interruption import listen, obey
+from certify.runs.progress import Reporter
 listen()
 with Reporter().stage("attack", total=2, unit="attacks", record=lambda done: None) as progress:
     progress.advance()
@@ -44,7 +44,7 @@ def test_without_an_interrupt_nothing_stops():
 REASONS = """
 import sys, time
 from pathlib import Path
-from certify.interruption import heed, limited, obey
+from certify.runs.interruption import heed, limited, obey
 request = Path(sys.argv[1])
 try:
     {how}

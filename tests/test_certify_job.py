@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from certify.job import JobSpec, load_job
-from certify.template import job_template, write_new
+from certify.jobs.job import JobSpec, load_job
+from certify.jobs.template import job_template, write_new
 from models.errors import JobError
 from models.spec import AttackSpec, parse_eps
 

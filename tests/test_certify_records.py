@@ -12,14 +12,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from certify import history
 from certify.cli import main
-from certify.history import changes, events
-from certify.job import JobSpec
-from certify.origin import Origin
-from certify.records import all_records, read_record
-from certify.run import note, watched
-from certify.run_dir import RunDir
+from certify.jobs.job import JobSpec
+from certify.runs import history
+from certify.runs.history import changes, events
+from certify.runs.origin import Origin
+from certify.runs.records import all_records, read_record
+from certify.runs.run import note, watched
+from certify.runs.run_dir import RunDir
 from models.errors import ClusterError, JobError
 
 

@@ -7,11 +7,11 @@ import types
 import numpy as np
 import pytest
 
-from certify import refutation
-from certify.refutation import check
-from certify.replay import replay
-from certify.run_dir import RunDir
-from certify.stages import ATTACKED, CERTIFICATES, NETWORK, RADIUS_ATTACKED
+from certify.checking.replay import replay
+from certify.runs.run_dir import RunDir
+from certify.stages import refutation
+from certify.stages.proving import ATTACKED, CERTIFICATES, NETWORK, RADIUS_ATTACKED
+from certify.stages.refutation import check
 from models.proof.bounds import prove
 from models.proof.operators.elementwise import Activation
 from models.proof.reading.reader import read_program

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from certify.replay import replay
+from certify.checking.replay import replay
 from models.errors import InvalidInputError
 from tests.oracles import dense_file
 

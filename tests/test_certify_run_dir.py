@@ -7,7 +7,7 @@ import resource
 import pyarrow as pa
 import pytest
 
-from certify.run_dir import RunDir
+from certify.runs.run_dir import RunDir
 from models.errors import CertifyError, JobError
 
 

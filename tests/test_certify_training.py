@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from certify import training as stage
-from certify.job import check_job
-from certify.progress import Reporter
-from certify.run import Run
-from certify.run_dir import RunDir
+from certify.jobs.job import check_job
+from certify.runs.progress import Reporter
+from certify.runs.run import Run
+from certify.runs.run_dir import RunDir
+from certify.stages import training as stage
 from models.errors import CertifyError, JobError
 from models.splits import Dataset, Split
 from workers import training

@@ -11,7 +11,7 @@ import pytest
 import typer.main
 
 from certify.cli import app
-from certify.job import load_job
+from certify.jobs.job import load_job
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("certify", "workers", "models", "reports")

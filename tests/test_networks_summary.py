@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from certify.job import check_job
-from certify.modelling import describe_model, model_text
+from certify.jobs.job import check_job
+from certify.submitting.modelling import describe_model, model_text
 from models.errors import JobError
 from models.model_spec import CnnSpec, LipNextSpec, LipResNetSpec, MlpSpec
 from models.networks.classifier import blank_classifier

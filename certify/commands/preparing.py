@@ -16,7 +16,7 @@ def init(
     out: Annotated[Path, typer.Option("--out", help="Job file to write.")] = Path("job.toml"),
 ) -> None:
     """Write a commented job file to start from."""
-    from certify.template import job_template, write_new
+    from certify.jobs.template import job_template, write_new
 
     write_new(out, job_template(data, beside=out.parent))
     typer.echo(out)
@@ -25,8 +25,8 @@ def init(
 
 def model(job_file: JobFile, as_json: AsJson = False) -> None:
     """Say what a job's network is made of: layers, parameters, operations, memory."""
-    from certify.job import load_job
-    from certify.modelling import describe_model, model_text
+    from certify.jobs.job import load_job
+    from certify.submitting.modelling import describe_model, model_text
 
     description = describe_model(load_job(job_file), folder=job_file.parent)
     typer.echo(model_text(description, as_json=as_json))
@@ -47,8 +47,8 @@ def report(
     runs: RunsFolder = Path("runs"),
 ) -> None:
     """Make the report of a run again, from its artefacts alone."""
-    from certify.publish import results_of
-    from certify.run_dir import RunDir
+    from certify.runs.run_dir import RunDir
+    from certify.stages.publish import results_of
     from reports.page import render_page
 
     run_dir = RunDir(runs, run)

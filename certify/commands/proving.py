@@ -10,7 +10,7 @@ from certify.commands.options import AsJson, ModelFile, RunsFolder
 
 def bound(model: ModelFile, as_json: AsJson = False) -> None:
     """Bound how far an ONNX classifier stretches, operator by operator; no data is needed."""
-    from certify.bounding import bound_file, print_bounds
+    from certify.checking.bounding import bound_file, print_bounds
 
     print_bounds(bound_file(model), as_json=as_json)
 
@@ -39,7 +39,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Audit a certificate with a second program that takes nothing in it on trust."""
-    from certify.verification import drawn_sample, images_of, report_audit, run_folder
+    from certify.checking.verification import drawn_sample, images_of, report_audit, run_folder
     from models.audit.audit import audit
 
     folder, drawn = run_folder(run, runs), drawn_sample(sample, seed)
@@ -58,9 +58,9 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Show the break of a certificate again, from the files alone."""
-    from certify.outcome import print_replay
-    from certify.records import EXIT_STATUS
-    from certify.replay import replay as replayed
+    from certify.checking.replay import replay as replayed
+    from certify.runs.outcome import print_replay
+    from certify.runs.records import EXIT_STATUS
 
     found = replayed(counterexample, model or counterexample.parent / "network.onnx")
     print_replay(found, as_json=as_json)

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from certify.commands.options import Address, AsJson, JobFile, ModelFile, RunId, RunsFolder
-from certify.job import JobSpec, load_job
+from certify.jobs.job import JobSpec, load_job
 from models.errors import IncompleteRunError
 
 if TYPE_CHECKING:
-    from certify.remote import There
-    from certify.run_dir import RunDir
+    from certify.runs.run_dir import RunDir
+    from certify.submitting.remote import There
 
 
 def submit(
@@ -82,7 +82,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Certify, attack and report an ONNX classifier that was trained elsewhere."""
-    from certify.evaluation import evaluation_job
+    from certify.submitting.evaluation import evaluation_job
 
     job, text = evaluation_job(
         model,
@@ -103,7 +103,7 @@ def evaluate(
 
 def _rehearse(job: JobSpec, file: Path, *, folder: Path) -> None:
     """Everything that can be known before a run: the data is there and the model fits it."""
-    from certify.submission import rehearse_here
+    from certify.submitting.submission import rehearse_here
 
     described = rehearse_here(job, folder)
     typer.echo(f"{file}: in order; {described}")
@@ -121,8 +121,8 @@ def carry_out(
     follow: bool = True,
 ) -> NoReturn:
     """Run a job to its end, print what came out, and end with the verdict's exit status."""
-    from certify.run_dir import RunDir, new_run_id
-    from certify.standing import print_json
+    from certify.runs.run_dir import RunDir, new_run_id
+    from certify.runs.standing import print_json
 
     run_dir = RunDir(runs, run or new_run_id(job.name))
     if address is None:
@@ -140,9 +140,9 @@ def carry_out(
 def _carry_out_here(
     job: JobSpec, text: bytes, *, folder: Path, run_dir: "RunDir", as_json: bool
 ) -> NoReturn:
-    from certify.interruption import listen
-    from certify.standing import command
-    from certify.submission import run_here
+    from certify.runs.interruption import listen
+    from certify.runs.standing import command
+    from certify.submitting.submission import run_here
 
     listen()
     try:
@@ -157,8 +157,8 @@ def _begin_there(
     job: JobSpec, text: bytes, *, folder: Path, run_dir: "RunDir", address: str
 ) -> "There":
     """Hand a job to a cluster, and say what can be asked of it now."""
-    from certify.remote import begin_there
-    from certify.standing import command
+    from certify.runs.standing import command
+    from certify.submitting.remote import begin_there
 
     there = begin_there(job, text, folder=folder, run_dir=run_dir, address=address)
     for verb, options in (("logs", " -f"), ("stop", ""), ("wait", "")):
@@ -168,7 +168,7 @@ def _begin_there(
 
 def _follow(there: "There", *, as_json: bool) -> NoReturn:
     """Tell how a run on a cluster goes, and end with its exit status."""
-    from certify.standing import command, in_one_line
+    from certify.runs.standing import command, in_one_line
 
     try:
         for line in there.lines():
@@ -184,8 +184,8 @@ def _follow(there: "There", *, as_json: bool) -> NoReturn:
 
 
 def _end(summary: dict[str, Any], run_dir: "RunDir", *, as_json: bool) -> NoReturn:
-    from certify.outcome import print_outcome
-    from certify.records import EXIT_STATUS
+    from certify.runs.outcome import print_outcome
+    from certify.runs.records import EXIT_STATUS
 
     print_outcome(summary, report=run_dir.at("report.html"), as_json=as_json)
     raise typer.Exit(EXIT_STATUS[summary["verdict"]])

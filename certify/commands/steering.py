@@ -17,10 +17,10 @@ def stop(
     as_json: AsJson = False,
 ) -> None:
     """Stop a run: the shard at hand is finished, and all results are kept."""
-    from certify.history import changes
-    from certify.records import find_run, read_record
-    from certify.standing import in_one_line, print_json
-    from certify.steering import ask_to_stop
+    from certify.runs.history import changes
+    from certify.runs.records import find_run, read_record
+    from certify.runs.standing import in_one_line, print_json
+    from certify.runs.steering import ask_to_stop
 
     run_dir = find_run(runs, run)
     ask_to_stop(run_dir)
@@ -46,10 +46,10 @@ def resume(
 ) -> None:
     """Continue a run that was stopped or whose process died, where it was begun."""
     from certify.commands.running import carry_out
-    from certify.origin import read_origin
-    from certify.records import find_run, read_record
-    from certify.run import stored_job
-    from certify.standing import in_one_line
+    from certify.runs.origin import read_origin
+    from certify.runs.records import find_run, read_record
+    from certify.runs.run import stored_job
+    from certify.runs.standing import in_one_line
     from models.errors import JobError
 
     run_dir = find_run(runs, run)
@@ -76,8 +76,8 @@ def resume(
 
 def delete(run: RunName, runs: RunsFolder = Path("runs")) -> None:
     """Delete a run that has ended, with all its artefacts."""
-    from certify.records import find_run
-    from certify.steering import delete_run
+    from certify.runs.records import find_run
+    from certify.runs.steering import delete_run
 
     run_dir = find_run(runs, run)
     delete_run(run_dir)

@@ -10,8 +10,8 @@ from certify.commands.options import AsJson, RunName, RunsFolder
 
 def list_runs(runs: RunsFolder = Path("runs"), as_json: AsJson = False) -> None:
     """List all runs: how they stand, what became of them."""
-    from certify.records import all_records
-    from certify.standing import print_json, print_records
+    from certify.runs.records import all_records
+    from certify.runs.standing import print_json, print_records
 
     records = all_records(runs)
     if as_json:
@@ -31,9 +31,9 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Say where a run stands."""
-    from certify.history import changes
-    from certify.records import all_records, find_run, read_record
-    from certify.standing import in_one_line, print_json
+    from certify.runs.history import changes
+    from certify.runs.records import all_records, find_run, read_record
+    from certify.runs.standing import in_one_line, print_json
     from models.errors import JobError
 
     if run is None:
@@ -63,8 +63,8 @@ def logs(
     """Print what has happened to a run; with --json a line of JSON to an event."""
     import json
 
-    from certify.history import events, in_words
-    from certify.records import find_run
+    from certify.runs.history import events, in_words
+    from certify.runs.records import find_run
 
     for event in events(find_run(runs, run), follow=follow):
         if stage is None or event.get("stage") == stage:
@@ -73,9 +73,9 @@ def logs(
 
 def wait(run: RunName, runs: RunsFolder = Path("runs"), as_json: AsJson = False) -> None:
     """Wait until a run has ended, and end with its exit status."""
-    from certify.history import changes
-    from certify.records import find_run
-    from certify.standing import in_one_line, print_json
+    from certify.runs.history import changes
+    from certify.runs.records import find_run
+    from certify.runs.standing import in_one_line, print_json
 
     *_, record = changes(find_run(runs, run))
     if as_json:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeInt, ValidationError, field_validator, model_validator
 
-from certify.gates import Gate, parse_gate
+from certify.jobs.gates import Gate, parse_gate
 from models.errors import JobError
 from models.loss_spec import LOSSES
 from models.model_spec import ARCHITECTURES, MlpSpec, ModelSpec, OnnxSpec

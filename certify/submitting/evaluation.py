@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from certify.job import JobSpec, check_job
-from certify.template import kind_of_data, name_from
+from certify.jobs.job import JobSpec, check_job
+from certify.jobs.template import kind_of_data, name_from
 from models.errors import JobError
 from reports.words import toml
 

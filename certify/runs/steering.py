@@ -2,8 +2,8 @@
 
 import shutil
 
-from certify.records import read_record
-from certify.run_dir import RunDir
+from certify.runs.records import read_record
+from certify.runs.run_dir import RunDir
 from models.errors import ClusterError, JobError
 
 STOP = "stop"

@@ -1,4 +1,6 @@
-"""The process of a run on a cluster, started by Ray: `python -m certify.driver RUNS RUN`.
+"""The process of a run on a cluster, which Ray starts.
+
+It is `python -m certify.submitting.driver RUNS RUN`.
 
 All that it needs lies in the run's folder, which it shares with whoever submitted the run.
 """
@@ -7,12 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from certify.interruption import listen, obey
-from certify.origin import read_origin
-from certify.progress import Reporter
-from certify.records import EXIT_STATUS, find_run
-from certify.run import Run, note, stored_job, watched
-from certify.run_dir import RunDir
+from certify.runs.interruption import listen, obey
+from certify.runs.origin import read_origin
+from certify.runs.progress import Reporter
+from certify.runs.records import EXIT_STATUS, find_run
+from certify.runs.run import Run, note, stored_job, watched
+from certify.runs.run_dir import RunDir
 from models.errors import CertifyError
 
 
@@ -40,7 +42,7 @@ def drive(run_dir: RunDir) -> dict[str, Any]:
     Raises:
         CertifyError: If anything is refused or fails; the run's record says what.
     """
-    from certify.submission import carry_out, read_inputs
+    from certify.submitting.submission import carry_out, read_inputs
     from workers.shared_cluster import shared_cluster
 
     with run_dir.locked():

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from certify.job import JobSpec
+from certify.jobs.job import JobSpec
 from models.errors import JobError
 from models.model_spec import OnnxSpec
 from workers.data import load_data

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from certify.evaluation import data_keys
-from certify.job import JobSpec, load_job
+from certify.jobs.job import JobSpec, load_job
+from certify.submitting.evaluation import data_keys
 from models.audit.audit import NOT_CHECKED, Check, Sample
 from models.audit.images import Images
 from models.errors import CertifyError, JobError, VerificationError

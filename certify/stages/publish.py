@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from certify import refutation, stages
-from certify.run import Run
-from certify.run_dir import RunDir
-from certify.training import history_of
+from certify.runs.run import Run
+from certify.runs.run_dir import RunDir
+from certify.stages import proving, refutation
+from certify.stages.training import history_of
 from models.certificate_format import DOMAIN, FORMAT, NORM, SEMANTICS, model_metadata
 from models.errors import JobError
 from reports.changes import Searched
@@ -29,8 +29,8 @@ def seal(run: Run) -> None:
     """The file that ships and what it is certified for; a refuted model does not ship."""
     if run.dir.read_json(refutation.SOUNDNESS)["violations"]:
         return
-    test, bounds = run.dataset.test, run.dir.read_json(stages.BOUNDS)
-    certificates = run.dir.read_table(stages.CERTIFICATES)
+    test, bounds = run.dataset.test, run.dir.read_json(proving.BOUNDS)
+    certificates = run.dir.read_table(proving.CERTIFICATES)
     with run.follow("seal", total=len(test), unit="examples compared") as progress:
         metadata = model_metadata(
             classes=run.dataset.classes,
@@ -39,7 +39,7 @@ def seal(run: Run) -> None:
             program_sha256=bounds["program_sha256"],
         )
         model, measured = certification.seal_file(
-            run.dir.read(stages.NETWORK), bounds, test, certificates, metadata=metadata
+            run.dir.read(proving.NETWORK), bounds, test, certificates, metadata=metadata
         )
         run.dir.write("model.onnx", model)
         certificate = {
@@ -49,8 +49,8 @@ def seal(run: Run) -> None:
             "program_sha256": bounds["program_sha256"],
             "data_sha256": test.sha256(),
             "job_sha256": run.job.sha256(),
-            "certificates_sha256": hashlib.sha256(run.dir.read(stages.CERTIFICATES)).hexdigest(),
-            "bounds_sha256": hashlib.sha256(run.dir.read(stages.BOUNDS)).hexdigest(),
+            "certificates_sha256": hashlib.sha256(run.dir.read(proving.CERTIFICATES)).hexdigest(),
+            "bounds_sha256": hashlib.sha256(run.dir.read(proving.BOUNDS)).hexdigest(),
             "norm": NORM,
             "domain": DOMAIN,
             "input_shape": list(run.dataset.input_shape),
@@ -64,24 +64,24 @@ def seal(run: Run) -> None:
             "sealed_radius": measured,
             "counts": _counts(certificates, run.job.eps),
         }
-        if run.dir.has(stages.IMPORT):
-            certificate["source_sha256"] = run.dir.read_json(stages.IMPORT)["sha256"]
+        if run.dir.has(proving.IMPORT):
+            certificate["source_sha256"] = run.dir.read_json(proving.IMPORT)["sha256"]
         run.dir.write_json("certificate.json", certificate)
         progress.advance(len(test))
 
 
 def report(run: Run) -> None:
     """The summary, the images that the page shows, and the page."""
-    certificates = run.dir.read_table(stages.CERTIFICATES)
-    attacks = run.dir.read_table(stages.ATTACKED)
-    at_radius = run.dir.read_table(stages.RADIUS_ATTACKED)
+    certificates = run.dir.read_table(proving.CERTIFICATES)
+    attacks = run.dir.read_table(proving.ATTACKED)
+    at_radius = run.dir.read_table(proving.RADIUS_ATTACKED)
     found = {
         "run": run.dir.run,
         "certificates": certificates,
         "attacks": attacks,
         "radius_attacks": at_radius,
         "eps": run.job.eps,
-        "lipschitz_bound": run.dir.read_json(stages.BOUNDS)["lipschitz_bound"],
+        "lipschitz_bound": run.dir.read_json(proving.BOUNDS)["lipschitz_bound"],
         "violations": run.dir.read_json(refutation.SOUNDNESS)["violations"],
         "seconds": run.seconds(),
         "searched": _searched(run.dir),
@@ -113,10 +113,10 @@ def results_of(run_dir: RunDir) -> Results:
     return Results(
         job=run_dir.read_json("job.json"),
         classes=tuple(run_dir.read_json("data.json")["classes"]),
-        certificates=run_dir.read_table(stages.CERTIFICATES),
-        attacks=run_dir.read_table(stages.ATTACKED),
-        radius_attacks=run_dir.read_table(stages.RADIUS_ATTACKED),
-        bounds=run_dir.read_json(stages.BOUNDS),
+        certificates=run_dir.read_table(proving.CERTIFICATES),
+        attacks=run_dir.read_table(proving.ATTACKED),
+        radius_attacks=run_dir.read_table(proving.RADIUS_ATTACKED),
+        bounds=run_dir.read_json(proving.BOUNDS),
         summary=run_dir.read_json("summary.json"),
         images={
             picture["row"]: np.array(picture["pixels"], dtype=np.float32).reshape(picture["shape"])

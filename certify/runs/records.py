@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from certify.run_dir import RUN_ID, RunDir
+from certify.runs.run_dir import RUN_ID, RunDir
 from models.errors import ClusterError, JobError
 
 EXIT_STATUS = {"passed": 0, "gate_failed": 3, "refuted": 4, "incomplete": 5}

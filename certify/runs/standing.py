@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from certify.records import Record
-from certify.run_dir import RunDir
+from certify.runs.records import Record
+from certify.runs.run_dir import RunDir
 
 
 def print_json(value: Any) -> None:

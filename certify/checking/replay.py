@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from certify.counterexample import BREAK, STEEP
+from certify.stages.counterexample import BREAK, STEEP
 from models.errors import InvalidInputError
 
 SEMANTICS = ("radius", "radius_float32")

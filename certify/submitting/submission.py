@@ -5,14 +5,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from certify.interruption import heed, limited, listen
-from certify.job import JobSpec
-from certify.origin import Origin, attempts
-from certify.progress import Reporter
-from certify.run import Run, check_same_job, watched
-from certify.run_dir import RunDir
-from certify.standing import command
-from certify.steering import STOP
+from certify.jobs.job import JobSpec
+from certify.runs.interruption import heed, limited, listen
+from certify.runs.origin import Origin, attempts
+from certify.runs.progress import Reporter
+from certify.runs.run import Run, check_same_job, watched
+from certify.runs.run_dir import RunDir
+from certify.runs.standing import command
+from certify.runs.steering import STOP
 from models.model_spec import OnnxSpec
 from models.splits import Dataset
 from workers.cluster import embedded_cluster, warm_up

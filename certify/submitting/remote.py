@@ -11,15 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from certify.history import events, in_words, length
-from certify.job import JobSpec
-from certify.origin import Origin, attempts
-from certify.progress import Reporter
-from certify.records import Record, is_run, read_record
-from certify.run import Run, check_same_job, note
-from certify.run_dir import RunDir
-from certify.steering import STOP
-from certify.submission import read_inputs
+from certify.jobs.job import JobSpec
+from certify.runs.history import events, in_words, length
+from certify.runs.origin import Origin, attempts
+from certify.runs.progress import Reporter
+from certify.runs.records import Record, is_run, read_record
+from certify.runs.run import Run, check_same_job, note
+from certify.runs.run_dir import RunDir
+from certify.runs.steering import STOP
+from certify.submitting.submission import read_inputs
 from models.errors import ClusterError
 from workers.jobs import connect, failure, submit_once
 
@@ -85,7 +85,7 @@ def begin_there(job: JobSpec, text: bytes, *, folder: Path, run_dir: RunDir, add
         Origin(folder.resolve(), address, attempt).write(run_dir)
         note(run_dir, "PENDING", name=job.name, reason="the cluster starts its process")
     runs = str(run_dir.path.parent.resolve())
-    entrypoint = shlex.join([sys.executable, "-m", "certify.driver", runs, run_dir.run])
+    entrypoint = shlex.join([sys.executable, "-m", "certify.submitting.driver", runs, run_dir.run])
     try:
         submit_once(client, entrypoint, submission=_submission(run_dir, attempt))
     except ClusterError as fault:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from certify.run_dir import RunDir
+from certify.runs.run_dir import RunDir
 from models.errors import JobError
 
 FILE = "origin.json"

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from certify.environment import describe_environment
-from certify.interruption import obey
-from certify.job import JobSpec
-from certify.progress import QUIET_SECONDS, Reporter, StageProgress
-from certify.records import EXIT_STATUS, Record, stored
-from certify.run_dir import RunDir
+from certify.runs.environment import describe_environment
+from certify.runs.interruption import obey
+from certify.jobs.job import JobSpec
+from certify.runs.progress import QUIET_SECONDS, Reporter, StageProgress
+from certify.runs.records import EXIT_STATUS, Record, stored
+from certify.runs.run_dir import RunDir
 from models.errors import CertifyError, ClusterError, JobError
 from models.splits import Dataset
 from workers.data import describe

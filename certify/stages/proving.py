@@ -6,9 +6,9 @@ that was stopped goes on where it stopped.
 
 import pyarrow as pa
 
-from certify.run import Run
-from certify.run_dir import RunDir
-from certify.training import WEIGHTS, lesson_of
+from certify.runs.run import Run
+from certify.runs.run_dir import RunDir
+from certify.stages.training import WEIGHTS, lesson_of
 from models.attacks.suite import attack_names
 from models.errors import CertifyError
 from workers import attacking, certification, foreign, training

@@ -6,9 +6,9 @@ which no radius may exceed, and the gap of every two classes, which may not move
 
 import pyarrow as pa
 
-from certify.counterexample import breaking_image, steep_pair
-from certify.run import Run
-from certify.stages import ATTACKED, BOUNDS, CERTIFICATES, NETWORK, all_attacks
+from certify.runs.run import Run
+from certify.stages.counterexample import breaking_image, steep_pair
+from certify.stages.proving import ATTACKED, BOUNDS, CERTIFICATES, NETWORK, all_attacks
 from models.proof.soundness import exceeded, violations
 from workers import alarms, attacking, searching, stretching
 from workers.searching import Part

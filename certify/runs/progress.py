@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from certify.interruption import obey
+from certify.runs.interruption import obey
 
 QUIET_SECONDS = 30.0
 """Seconds between two lines of one stage, where there is no terminal."""

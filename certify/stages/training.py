@@ -8,8 +8,8 @@ import json
 import time
 from typing import Any
 
-from certify.run import Run
-from certify.run_dir import RunDir
+from certify.runs.run import Run
+from certify.runs.run_dir import RunDir
 from models.errors import CertifyError
 from models.model_spec import OnnxSpec
 from reports.tensorboard import event_file

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
-from certify.records import Record, read_record
-from certify.run_dir import RunDir
+from certify.runs.records import Record, read_record
+from certify.runs.run_dir import RunDir
 from models.errors import ClusterError
 
 POLL_SECONDS = 0.3
