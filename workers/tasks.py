@@ -34,16 +34,24 @@ def are_reserved() -> bool:
 
 
 def remote(function: Callable[..., Any], *, cpus: int = 1, gpus: float = 0) -> Any:
-    """A function as a Ray task with that many processors and GPUs."""
+    """A function as a Ray task with that many processors and GPUs.
+
+    A worker with a GPU takes one task after the other, as all workers do: Ray's default is to end
+    it after each, which costs seconds for torch and the GPU's context to load again.
+    """
     import ray
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
     where: Any = "DEFAULT"
     if are_reserved():
         where = PlacementGroupSchedulingStrategy(_reserved.get())
-    return ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES, scheduling_strategy=where)(
-        function
-    )
+    return ray.remote(
+        num_cpus=cpus,
+        num_gpus=gpus,
+        max_calls=0,
+        max_retries=RETRIES,
+        scheduling_strategy=where,
+    )(function)
 
 
 def share(value: Any) -> Any:
