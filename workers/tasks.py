@@ -6,7 +6,7 @@ it that was reserved: cancelling one that is about to answer can end the whole p
 """
 
 import contextlib
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -73,43 +73,16 @@ def result(reference: Any) -> Any:
         raise ClusterError(f"{died}: {first_line(fault)}") from None
 
 
-def as_completed(references: Iterable[Any]) -> Iterator[tuple[int, Any]]:
-    """Answers as they come, each with the place of its task."""
+def places(*, gpus: bool) -> int:
+    """How many tasks of a processor, or of a GPU, run side by side; 1 or more."""
     import ray
 
-    places = {reference: place for place, reference in enumerate(references)}
-    waiting = list(places)
-    while waiting:
-        (done, *_), waiting = ray.wait(waiting, num_returns=1)
-        yield places[done], result(done)
-
-
-def run_chains(chains: Iterable[Generator[Any, Any, None]]) -> Iterator[tuple[Any, Any]]:
-    """Run chains of tasks side by side, each to its end.
-
-    Args:
-        chains: each yields a task with a label, and is sent the answer before it yields the next.
-
-    Yields:
-        Labels with their answers, as they come.
-    """
-    import ray
-
-    waiting: dict[Any, tuple[Any, Generator[Any, Any, None]]] = {}
-
-    def advance(chain: Generator[Any, Any, None], answer: Any) -> None:
-        with contextlib.suppress(StopIteration):
-            label, task = chain.send(answer)
-            waiting[task] = label, chain
-
-    for chain in chains:
-        advance(chain, None)
-    while waiting:
-        (done, *_), _ = ray.wait(list(waiting), num_returns=1)
-        label, chain = waiting.pop(done)
-        answer = result(done)
-        yield label, answer
-        advance(chain, answer)
+    kind = "GPU" if gpus else "CPU"
+    if are_reserved():
+        found = sum(share.get(kind, 0) for share in _reserved.get().bundle_specs)
+    else:
+        found = ray.cluster_resources().get(kind, 0)
+    return max(1, int(found))
 
 
 def threads(count: int) -> None:
