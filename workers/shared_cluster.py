@@ -32,22 +32,55 @@ def shared_cluster(resources: ResourcesSpec, *, waits: Callable[[str], None]) ->
         ClusterError: If the cluster cannot be reached, or no machine of it has what is asked for.
     """
     import ray
-    from ray.util.placement_group import placement_group, remove_placement_group
 
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, OSError, ValueError) as fault:
         raise ClusterError(f"the cluster cannot be joined: {first_line(fault)}") from None
+    reservation = _Reservation(resources, waits)
     try:
-        placed = placement_group([worker_share(resources)] * resources.workers, strategy="PACK")
-        try:
-            _wait(placed, resources, waits)
-            with inside(placed):
-                yield
-        finally:
-            remove_placement_group(placed)
+        reservation.take()
+        with inside(reservation):
+            yield
     finally:
+        reservation.give_back()
         ray.shutdown()
+
+
+class _Reservation:
+    """What a run has of the cluster, a bundle to a worker.
+
+    Args:
+        resources: what the run asks for.
+        waits: told again and again what is waited for.
+    """
+
+    def __init__(self, resources: ResourcesSpec, waits: Callable[[str], None]) -> None:
+        self._resources, self._waits = resources, waits
+        self.group: Any = None
+
+    def take(self) -> None:
+        """Wait until it is there."""
+        from ray.util.placement_group import placement_group
+
+        bundles = [worker_share(self._resources)] * self._resources.workers
+        self.group = placement_group(bundles, strategy="PACK")
+        _wait(self.group, self._resources, self._waits)
+
+    def give_back(self) -> None:
+        """Let others have it."""
+        from ray.util.placement_group import remove_placement_group
+
+        if self.group is not None:
+            remove_placement_group(self.group)
+            self.group = None
+
+    @contextmanager
+    def given_back(self) -> Iterator[None]:
+        """Give it back for a block, and wait for it again where that ends well."""
+        self.give_back()
+        yield
+        self.take()
 
 
 def worker_share(resources: ResourcesSpec) -> dict[str, float]:

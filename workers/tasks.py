@@ -8,20 +8,33 @@ it that was reserved: cancelling one that is about to answer can end the whole p
 import contextlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Protocol
 
 from models.errors import CertifyError, ClusterError, first_line
 from models.spec import ResourcesSpec
 
 RETRIES = 3
 """How often a task starts again after its worker died."""
-_reserved: ContextVar[Any] = ContextVar("reserved", default=None)
+
+
+class Reservation(Protocol):
+    """A reserved part of a cluster."""
+
+    @property
+    def group(self) -> Any:
+        """Ray's placement group."""
+
+    def given_back(self) -> contextlib.AbstractContextManager[None]:
+        """Not reserved for as long as a block lasts, and then waited for again."""
+
+
+_reserved: ContextVar[Reservation | None] = ContextVar("reserved", default=None)
 
 
 @contextlib.contextmanager
-def inside(placement_group: Any) -> Iterator[None]:
+def inside(reservation: Reservation) -> Iterator[None]:
     """Run all tasks in a reserved part of a cluster, for as long as the block lasts."""
-    before = _reserved.set(placement_group)
+    before = _reserved.set(reservation)
     try:
         yield
     finally:
@@ -33,14 +46,20 @@ def are_reserved() -> bool:
     return _reserved.get() is not None
 
 
+def given_back() -> contextlib.AbstractContextManager[None]:
+    """Leave what is reserved, if anything is, to what reserves by itself."""
+    reservation = _reserved.get()
+    return contextlib.nullcontext() if reservation is None else reservation.given_back()
+
+
 def remote(function: Callable[..., Any], *, cpus: int = 1, gpus: float = 0) -> Any:
     """A function as a Ray task with that many processors and GPUs."""
     import ray
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-    where: Any = "DEFAULT"
-    if are_reserved():
-        where = PlacementGroupSchedulingStrategy(_reserved.get())
+    reservation, where = _reserved.get(), "DEFAULT"
+    if reservation is not None:
+        where = PlacementGroupSchedulingStrategy(reservation.group)
     return ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES, scheduling_strategy=where)(
         function
     )
@@ -77,11 +96,11 @@ def places(*, gpus: bool) -> int:
     """How many tasks of a processor, or of a GPU, run side by side; 1 or more."""
     import ray
 
-    kind = "GPU" if gpus else "CPU"
-    if are_reserved():
-        found = sum(share.get(kind, 0) for share in _reserved.get().bundle_specs)
-    else:
+    kind, reservation = "GPU" if gpus else "CPU", _reserved.get()
+    if reservation is None:
         found = ray.cluster_resources().get(kind, 0)
+    else:
+        found = sum(bundle.get(kind, 0) for bundle in reservation.group.bundle_specs)
     return max(1, int(found))
 
 
