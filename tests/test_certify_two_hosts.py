@@ -54,7 +54,13 @@ class Site:
         out, err = process.communicate(timeout=300)
         return process.returncode, out, err
 
-    def start_head(self):
+    def head(self):
+        """The head; started where there is none."""
+        if not self.busy(self.one, "gcs_server"):
+            self._head = self._started_head()
+        return self._head
+
+    def _started_head(self):
         status, out, err = self.run(
             self.one, *CERTIFY, "cluster", "start", "--host", self.one.address, "--cpus", "1",
             "--json",
@@ -130,14 +136,25 @@ def site(tmp_path_factory):
         pytest.skip(f"two hosts cannot be made here: {refusal}")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def head(site):
-    return site.start_head()
+    """The head, which a test may have ended."""
+    return site.head()
+
+
+@pytest.fixture
+def both(site, head, undisturbed):
+    """Both hosts, the second of which a test may have ended."""
+    if not site.busy(site.other, "raylet"):
+        site.join(head)
+    wait_for(lambda: site.busy(site.other, "ray::"))
+    return head
 
 
 @pytest.fixture(scope="module")
-def undisturbed(site, head):
+def undisturbed(site):
     """A run on both hosts, the second of which joins while the run waits for it."""
+    head = site.head()
     made = site.submit(head, "undisturbed")
     waits = wait_for(lambda: (read_record(made).reason or "").startswith("2 processors asked"))
     assert waits
@@ -169,8 +186,8 @@ def test_a_token_that_is_wrong_or_missing_is_refused_from_either_host(site, head
     assert not site.busy(site.other, "raylet")
 
 
-def test_a_host_dies_and_then_the_head_and_nothing_is_attacked_twice(site, head, undisturbed):
-    made = site.submit(head, "hurt")
+def test_a_host_dies_and_then_the_head_and_nothing_is_attacked_twice(site, both, undisturbed):
+    made = site.submit(both, "hurt")
     site.hold_a_shard(made)
     site.other.die()
     before = len(list(made.at("attacks").glob("*.parquet")))
@@ -180,7 +197,7 @@ def test_a_host_dies_and_then_the_head_and_nothing_is_attacked_twice(site, head,
     assert ended(made).reason == "incomplete: its process is gone; resume it"
     kept = {path: path.stat().st_mtime_ns for path in made.at("attacks").glob("*.parquet")}
     assert len(kept) > before
-    again = site.start_head()
+    again = site.head()
     site.join(again)
     process = site.start(site.one, *CERTIFY, "resume", "hurt", "--address", again["address"])
     while process.poll() is None:
@@ -198,3 +215,50 @@ def test_a_host_dies_and_then_the_head_and_nothing_is_attacked_twice(site, head,
     assert len(told) > 20
     for path in filter(Path.is_file, told):
         assert secret not in path.read_text(errors="replace"), path
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize(
+    ("stage", "seconds"), [("export", None), ("certify", 60), ("attack", None), ("attack", 60)]
+)
+def test_a_cable_that_is_cut_for_good_or_a_minute_changes_nothing(
+    stage, seconds, site, both, undisturbed
+):
+    made = site.submit(both, f"{stage}-{seconds or 'cut'}")
+    if stage == "attack":
+        held = [site.hold_a_shard(made)]
+    else:
+        wait_for(lambda: read_record(made).stage == stage)
+        held = site.busy(site.other, "ray::")
+        for worker in held:
+            worker.send_signal(signal.SIGSTOP)
+    site.cable.cut()
+    cut = time.monotonic()
+    if seconds is not None:
+        time.sleep(seconds)
+        site.cable.mend()
+        for worker in held:
+            if worker.is_running():
+                worker.send_signal(signal.SIGCONT)
+    left = RECOVERY_SECONDS - (time.monotonic() - cut)
+    try:
+        assert ended(made, seconds=left).verdict == "passed", read_record(made).reason
+        assert_same(made, undisturbed)
+    finally:
+        site.other.die()
+        if seconds is None:
+            site.cable.mend()
+
+
+@pytest.mark.fuzz
+def test_a_team_that_loses_a_host_comes_to_the_weights_of_one_worker(site, both):
+    same = ["train.accumulate=2", "train.epochs=40", "attack.examples=4"]
+    alone = site.submit(both, "alone", *same)
+    assert ended(alone).verdict == "passed", read_record(alone).reason
+    team = site.submit(both, "team", *same, "resources.training_workers=2")
+    epochs = team.at("train/metrics.jsonl")
+    wait_for(lambda: epochs.exists() and len(epochs.read_text().splitlines()) >= 2)
+    site.other.die()
+    assert ended(team).verdict == "passed", read_record(team).reason
+    assert team.read("train/weights.safetensors") == alone.read("train/weights.safetensors")
+    assert_same(team, alone)

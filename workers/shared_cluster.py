@@ -59,13 +59,27 @@ class _Reservation:
         self._resources, self._waits = resources, waits
         self.group: Any = None
 
-    def take(self) -> None:
-        """Wait until it is there."""
-        from ray.util.placement_group import placement_group
+    def take(self, *, at_least: int | None = None) -> None:
+        """Wait until it is there.
 
-        bundles = [worker_share(self._resources)] * self._resources.workers
-        self.group = placement_group(bundles, strategy="PACK")
-        _wait(self.group, self._resources, self._waits)
+        Args:
+            at_least: workers that will do where the cluster has lost machines; all if left out.
+
+        Raises:
+            ClusterError: If it can never be there.
+        """
+        fewest = self._resources.workers if at_least is None else at_least
+        patience = JOINING_SECONDS
+        for workers in range(self._resources.workers, fewest - 1, -1):
+            asked = self._resources.model_copy(update={"workers": workers})
+            try:
+                self._take(asked, patience=patience)
+                break
+            except ClusterError:
+                self.give_back()
+                if workers == fewest:
+                    raise
+                patience = 0.0
 
     def give_back(self) -> None:
         """Let others have it."""
@@ -80,7 +94,13 @@ class _Reservation:
         """Give it back for a block, and wait for it again where that ends well."""
         self.give_back()
         yield
-        self.take()
+        self.take(at_least=1)
+
+    def _take(self, asked: ResourcesSpec, *, patience: float) -> None:
+        from ray.util.placement_group import placement_group
+
+        self.group = placement_group([worker_share(asked)] * asked.workers, strategy="PACK")
+        _wait(self.group, asked, self._waits, patience=patience)
 
 
 def worker_share(resources: ResourcesSpec) -> dict[str, float]:
@@ -132,10 +152,12 @@ def shortage(
     return False, "; ".join(busy) or "a reservation is being made"
 
 
-def _wait(placed: Any, resources: ResourcesSpec, waits: Callable[[str], None]) -> None:
+def _wait(
+    placed: Any, resources: ResourcesSpec, waits: Callable[[str], None], *, patience: float
+) -> None:
     import ray
 
-    end = time.monotonic() + JOINING_SECONDS
+    end = time.monotonic() + patience
     while not placed.wait(timeout_seconds=LOOK_SECONDS):
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         never, reason = shortage(
