@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from certify.jobs.job import JobSpec
 from certify.runs.environment import describe_environment
 from certify.runs.interruption import obey
-from certify.jobs.job import JobSpec
 from certify.runs.progress import QUIET_SECONDS, Reporter, StageProgress
 from certify.runs.records import EXIT_STATUS, Record, stored
 from certify.runs.run_dir import RunDir
@@ -45,7 +45,8 @@ class Run:
         Raises:
             JobError: If the folder holds another job, or the data has changed since.
         """
-        data = describe(self.dataset)
+        streamed = None if self.foreign is None else self.foreign.streamed
+        data = describe(self.dataset) if streamed is None else streamed.stream.describe()
         if not self.dir.has("job.json"):
             self.dir.write_json("data.json", data)
             self.dir.write_json("environment.json", describe_environment())
