@@ -33,14 +33,18 @@ def are_reserved() -> bool:
     return _reserved.get() is not None
 
 
+def reserved_part() -> Any:
+    """Where tasks are to run, in Ray's words; None without a reservation."""
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+    return PlacementGroupSchedulingStrategy(_reserved.get()) if are_reserved() else None
+
+
 def remote(function: Callable[..., Any], *, cpus: int = 1, gpus: float = 0) -> Any:
     """A function as a Ray task with that many processors and GPUs."""
     import ray
-    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-    where: Any = "DEFAULT"
-    if are_reserved():
-        where = PlacementGroupSchedulingStrategy(_reserved.get())
+    where = reserved_part() or "DEFAULT"
     return ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES, scheduling_strategy=where)(
         function
     )

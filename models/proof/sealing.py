@@ -8,6 +8,7 @@ them.  What deployment may rely on for a new image is the output `radius_float32
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -130,12 +131,7 @@ def run_onnx(
         optimised: whether the runtime may rewrite the graph, as it does unless told otherwise.
         batch: images in a run.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    level = onnxruntime.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimised else level.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = onnx_session(model, optimised=optimised)
     names = [output.name for output in session.get_outputs()]
     batches = [
         session.run(names, {session.get_inputs()[0].name: inputs[start : start + batch]})
@@ -143,6 +139,22 @@ def run_onnx(
     ]
     columns = zip(names, zip(*batches, strict=True), strict=True)
     return {name: np.concatenate(parts) for name, parts in columns}
+
+
+def onnx_session(model: bytes, *, optimised: bool) -> Any:
+    """An ONNX file loaded in ONNX Runtime, on one processor.
+
+    Args:
+        model: the file's bytes.
+        optimised: whether the runtime may rewrite the graph: what is then computed is another
+            program than the one that `radius_float32` speaks of.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    level = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimised else level.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def answers_of(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
