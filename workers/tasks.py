@@ -41,13 +41,20 @@ def reserved_part() -> Any:
 
 
 def remote(function: Callable[..., Any], *, cpus: int = 1, gpus: float = 0) -> Any:
-    """A function as a Ray task with that many processors and GPUs."""
+    """A function as a Ray task with that many processors and GPUs.
+
+    A worker with a GPU takes one task after the other, as all workers do: Ray's default is to end
+    it after each, which costs seconds for torch and the GPU's context to load again.
+    """
     import ray
 
-    where = reserved_part() or "DEFAULT"
-    return ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES, scheduling_strategy=where)(
-        function
-    )
+    return ray.remote(
+        num_cpus=cpus,
+        num_gpus=gpus,
+        max_calls=0,
+        max_retries=RETRIES,
+        scheduling_strategy=reserved_part() or "DEFAULT",
+    )(function)
 
 
 def share(value: Any) -> Any:

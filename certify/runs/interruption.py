@@ -52,6 +52,11 @@ def obey() -> None:
         raise KeyboardInterrupt(_wishes[0])
 
 
+def reason(stopped: KeyboardInterrupt) -> str:
+    """Why a block was stopped, also where a library raised the interrupt again without words."""
+    return str(stopped) or (_wishes[0] if _wishes else "interrupted")
+
+
 def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
     over = number == signal.SIGALRM
     _wishes.append("the time limit is reached" if over else "interrupted")

@@ -11,7 +11,7 @@ from typing import Any
 
 from certify.jobs.job import JobSpec
 from certify.runs.environment import describe_environment
-from certify.runs.interruption import obey
+from certify.runs.interruption import obey, reason
 from certify.runs.progress import QUIET_SECONDS, Reporter, StageProgress
 from certify.runs.records import EXIT_STATUS, Record, stored
 from certify.runs.run_dir import RunDir
@@ -176,5 +176,5 @@ def _exit_status(fault: BaseException) -> int:
 
 def _why(fault: BaseException) -> str:
     if isinstance(fault, KeyboardInterrupt):
-        return str(fault) or "interrupted"
+        return reason(fault)
     return str(fault) if isinstance(fault, CertifyError) else f"{type(fault).__name__}: {fault}"

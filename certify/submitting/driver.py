@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from certify.runs.interruption import listen, obey
+from certify.runs.interruption import listen, obey, reason
 from certify.runs.origin import read_origin
 from certify.runs.progress import Reporter
 from certify.runs.records import EXIT_STATUS, find_run
@@ -28,7 +28,7 @@ def main() -> NoReturn:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_status)
     except KeyboardInterrupt as wish:
-        print(wish, file=sys.stderr)  # noqa: T201
+        print(reason(wish), file=sys.stderr)  # noqa: T201
         sys.exit(EXIT_STATUS["incomplete"])
     sys.exit(0 if summary["verdict"] is None else EXIT_STATUS[summary["verdict"]])
 
@@ -50,9 +50,9 @@ def drive(run_dir: RunDir) -> dict[str, Any]:
         with watched(run_dir, name=name):
             job, dataset, foreign = read_inputs(stored_job(run_dir), read_origin(run_dir).folder)
 
-            def waits(reason: str) -> None:
+            def waits(why: str) -> None:
                 obey()
-                note(run_dir, "PENDING", name=name, reason=reason)
+                note(run_dir, "PENDING", name=name, reason=why)
 
             run = Run(job, dataset, run_dir, Reporter(), foreign)
             run.open(run_dir.read("job.toml"))
