@@ -122,7 +122,7 @@ def _answered(session: Any, batch: Batch, *, first: int) -> pa.Table:
 
 @functools.lru_cache(maxsize=1)
 def _session(sha256: str, graph: bytes) -> Any:  # noqa: ARG001 (the hash is the quick key)
-    from models.proof.sealing import onnx_session
+    from models.onnx_session import onnx_session
 
     return onnx_session(graph, optimised=False)
 

@@ -41,7 +41,6 @@ def embedded_cluster(resources: ResourcesSpec) -> Iterator[None]:
         token = write_token(Path(private) / "token")
         os.environ.update(environment(token, local=True))
         os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", IDLE_MS)
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its core writes to our stderr
         import ray
 
         try:

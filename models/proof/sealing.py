@@ -8,12 +8,11 @@ them.  What deployment may rely on for a new image is the output `radius_float32
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from models.errors import VerificationError
+from models.onnx_session import onnx_session
 from models.proof.bounds import Bounds
 from models.proof.reading.reader import read_program
 from models.proof.sealed_graph import seal_graph
@@ -139,22 +138,6 @@ def run_onnx(
     ]
     columns = zip(names, zip(*batches, strict=True), strict=True)
     return {name: np.concatenate(parts) for name, parts in columns}
-
-
-def onnx_session(model: bytes, *, optimised: bool) -> Any:
-    """An ONNX file loaded in ONNX Runtime, on one processor.
-
-    Args:
-        model: the file's bytes.
-        optimised: whether the runtime may rewrite the graph: what is then computed is another
-            program than the one that `radius_float32` speaks of.
-    """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    level = onnxruntime.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimised else level.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def answers_of(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
