@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import typer
 
-from certify.commands import cluster, preparing, proving, running, steering, watching
+from certify.commands import cluster, evaluating, preparing, proving, running, steering, watching
 from models.errors import CertifyError
 
 app = typer.Typer(
@@ -17,7 +17,7 @@ app = typer.Typer(
 )
 for command in (
     running.submit,
-    running.evaluate,
+    evaluating.evaluate,
     watching.status,
     watching.logs,
     watching.wait,

@@ -109,6 +109,13 @@ class AttackSpec(Spec):
     """Examples in a shard; part of the job because batches change some attacks' results."""
 
 
+class EvaluateSpec(Spec):
+    """A batch evaluation: a row an image, streamed; nothing is trained and nothing attacked."""
+
+    shard_size: PositiveInt = 4096
+    """Rows in a file of the result; none has rows of two Parquet files."""
+
+
 class ResourcesSpec(Spec):
     """What the job asks of the machine or cluster."""
 

@@ -65,3 +65,16 @@ STRETCHES = pa.schema(
     ]
 )
 """One row a pair of classes: how far their gap is proven, and was seen, to move."""
+
+ANSWERS = pa.schema(
+    [
+        pa.field("index", pa.int64(), nullable=False),  # place in the data
+        pa.field("file", pa.string(), nullable=False),  # relative to the data
+        pa.field("row", pa.int64(), nullable=False),  # in that file; 0 of an image file
+        pa.field("label", pa.int32(), nullable=True),  # null: the data has no labels
+        pa.field("prediction", pa.int32(), nullable=False),
+        pa.field("margin", pa.float32(), nullable=False),  # prediction over the best other class
+        pa.field("radius_float32", pa.float32(), nullable=False),  # proven for every image
+    ]
+)
+"""One row an image of a batch evaluation, in the order of the data: what a float32 runtime says."""

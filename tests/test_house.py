@@ -94,6 +94,15 @@ def test_every_file_that_the_readme_names_is_there():
         assert (ROOT / name).is_file(), name
 
 
+def test_no_source_is_hidden_from_git_and_the_linter():
+    asked = "\0".join(str(path) for path in SOURCES)
+    hidden = subprocess.run(
+        ["git", "check-ignore", "--no-index", "-z", "--stdin"],
+        input=asked, capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert hidden.stdout == ""
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_is_one_idea_of_at_most_250_lines_under_a_header(path):
     text = path.read_text()

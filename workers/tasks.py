@@ -52,6 +52,14 @@ def given_back() -> contextlib.AbstractContextManager[None]:
     return contextlib.nullcontext() if reservation is None else reservation.given_back()
 
 
+def reserved_part() -> Any:
+    """Where tasks are to run, in Ray's words; None without a reservation."""
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+    reservation = _reserved.get()
+    return None if reservation is None else PlacementGroupSchedulingStrategy(reservation.group)
+
+
 def remote(function: Callable[..., Any], *, cpus: int = 1, gpus: float = 0) -> Any:
     """A function as a Ray task with that many processors and GPUs.
 
@@ -59,17 +67,13 @@ def remote(function: Callable[..., Any], *, cpus: int = 1, gpus: float = 0) -> A
     it after each, which costs seconds for torch and the GPU's context to load again.
     """
     import ray
-    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-    reservation, where = _reserved.get(), "DEFAULT"
-    if reservation is not None:
-        where = PlacementGroupSchedulingStrategy(reservation.group)
     return ray.remote(
         num_cpus=cpus,
         num_gpus=gpus,
         max_calls=0,
         max_retries=RETRIES,
-        scheduling_strategy=where,
+        scheduling_strategy=reserved_part() or "DEFAULT",
     )(function)
 
 

@@ -1,11 +1,11 @@
-"""Commands that run a job: of a file, or of somebody's model."""
+"""Run a job, here or on a cluster, to its end."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from certify.commands.options import Address, AsJson, JobFile, ModelFile, RunId, RunsFolder
+from certify.commands.options import Address, AsJson, JobFile, NoWait, RunId, RunsFolder
 from certify.jobs.job import JobSpec, load_job
 from models.errors import IncompleteRunError
 
@@ -26,15 +26,13 @@ def submit(
         bool, typer.Option("--dry-run", help="Check job, data and model, then stop.")
     ] = False,
     address: Address = None,
-    no_wait: Annotated[
-        bool, typer.Option("--no-wait", help="On a cluster: submit, and do not follow the run.")
-    ] = False,
+    no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a job from data to a report, on a Ray of this machine's own or on a cluster."""
     job = load_job(job_file, overrides=overrides or ())
     if dry_run:
-        _rehearse(job, job_file, folder=job_file.parent)
+        rehearse(job, job_file, folder=job_file.parent)
         return
     text, folder = job_file.read_bytes(), job_file.parent
     carry_out(
@@ -49,59 +47,7 @@ def submit(
     )
 
 
-def evaluate(
-    model: ModelFile,
-    data: Annotated[
-        str,
-        typer.Option("--data", help="Images: folder, .npz, Parquet, digits or fashion-mnist."),
-    ],
-    source: Annotated[
-        str | None, typer.Option("--source", help="Kind of the data, where its path misleads.")
-    ] = None,
-    eps: Annotated[
-        list[str] | None, typer.Option("--eps", help="L2 budget, as 0.5 or 36/255; repeat it.")
-    ] = None,
-    examples: Annotated[
-        int | None, typer.Option("--examples", help="Images that are attacked at each ε.")
-    ] = None,
-    mean: Annotated[
-        str | None, typer.Option("--mean", help="Subtracted from each channel, as 0.5,0.4,0.4.")
-    ] = None,
-    std: Annotated[
-        str | None, typer.Option("--std", help="Divides each channel after that.")
-    ] = None,
-    classes: Annotated[
-        str | None, typer.Option("--classes", help="Names in the order of the logits, as cat,dog.")
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of every random number.")] = 0,
-    run: RunId = None,
-    runs: RunsFolder = Path("runs"),
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check model and data, then stop.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Certify, attack and report an ONNX classifier that was trained elsewhere."""
-    from certify.submitting.evaluation import evaluation_job
-
-    job, text = evaluation_job(
-        model,
-        data,
-        source=source,
-        eps=eps,
-        examples=examples,
-        mean=mean,
-        std=std,
-        classes=classes,
-        seed=seed,
-    )
-    if dry_run:
-        _rehearse(job, model, folder=Path())
-        return
-    carry_out(job, text, folder=Path(), runs=runs, run=run, as_json=as_json)
-
-
-def _rehearse(job: JobSpec, file: Path, *, folder: Path) -> None:
+def rehearse(job: JobSpec, file: Path, *, folder: Path) -> None:
     """Everything that can be known before a run: the data is there and the model fits it."""
     from certify.submitting.submission import rehearse_here
 
@@ -179,13 +125,18 @@ def _follow(there: "There", *, as_json: bool) -> NoReturn:
     record = there.record()
     if record.verdict in ("passed", "gate_failed", "refuted"):
         _end(there.dir.read_json("summary.json"), there.dir, as_json=as_json)
+    if record.status == "SUCCEEDED":
+        _end(there.dir.read_json("evaluation.json"), there.dir, as_json=as_json)
     typer.echo(f"error: {in_one_line(record)}", err=True)
     raise typer.Exit(record.exit_status or 0)
 
 
 def _end(summary: dict[str, Any], run_dir: "RunDir", *, as_json: bool) -> NoReturn:
-    from certify.runs.outcome import print_outcome
+    from certify.runs.outcome import print_evaluation, print_outcome
     from certify.runs.records import EXIT_STATUS
 
+    if summary["verdict"] is None:
+        print_evaluation(summary, rows=run_dir.at("rows"), as_json=as_json)
+        raise typer.Exit(0)
     print_outcome(summary, report=run_dir.at("report.html"), as_json=as_json)
     raise typer.Exit(EXIT_STATUS[summary["verdict"]])

@@ -20,6 +20,7 @@ from models.spec import (
     AttackSpec,
     CertifySpec,
     DataSpec,
+    EvaluateSpec,
     ResourcesSpec,
     Spec,
 )
@@ -27,6 +28,12 @@ from models.train_spec import TrainSpec
 
 UNION_TAGS = (*ARCHITECTURES, *LOSSES)
 """Places that pydantic adds for a union's member and that are no keys of the file."""
+
+UNEVALUATED = ("seed", "gates", "train", "certify", "attack")
+"""Keys that a batch evaluation has no use for."""
+
+STREAMED = ("folder", "parquet")
+"""Kinds of data that a batch evaluation reads."""
 
 SHARES = ("validation", "test")
 """Keys of `data` that say how a part is cut off."""
@@ -48,6 +55,8 @@ class JobSpec(Spec):
     train: TrainSpec = TrainSpec()
     certify: CertifySpec = CertifySpec()
     attack: AttackSpec = AttackSpec()
+    evaluate: EvaluateSpec | None = None
+    """Makes the job a batch evaluation of a foreign model."""
     resources: ResourcesSpec = ResourcesSpec()
 
     @field_validator("gates")
@@ -103,6 +112,31 @@ class JobSpec(Spec):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _an_evaluation_asks_for_rows_alone(self) -> "JobSpec":
+        if self.evaluate is None:
+            return self
+        if not isinstance(self.model, OnnxSpec):
+            raise ValueError(  # noqa: TRY004 (pydantic wants a ValueError)
+                "evaluate is accepted with architecture 'onnx' alone"
+            )
+        asked = [key for key in UNEVALUATED if key in self.model_fields_set]
+        if asked:
+            raise ValueError(
+                f"{' and '.join(asked)} is not accepted with evaluate, which attacks nothing"
+            )
+        if self.data.source not in STREAMED:
+            raise ValueError(
+                f"data.source: found {self.data.source!r} with evaluate; accepted are "
+                f"{' and '.join(STREAMED)}"
+            )
+        if self.resources.gpus_per_worker:
+            raise ValueError(
+                "resources.gpus_per_worker: found a GPU with evaluate; accepted is 0, since no "
+                "radius is proven of the convolutions of GPU libraries"
+            )
+        return self
+
     @property
     def eps(self) -> tuple[float, ...]:
         """Perturbation budgets, rising."""
@@ -117,12 +151,13 @@ class JobSpec(Spec):
         return json.dumps(self.resolved(), indent=2, sort_keys=True) + "\n"
 
     def resolved(self) -> dict[str, Any]:
-        """The job with every default, less the keys that a foreign model has no use for."""
+        """The job with every default, less the keys that it has no use for."""
         found: dict[str, Any] = self.model_dump(mode="json")
         if isinstance(self.model, OnnxSpec):
             del found["train"]
             found["data"] = {key: found["data"][key] for key in found["data"] if key not in SHARES}
-        return found
+        unused = ("evaluate",) if self.evaluate is None else UNEVALUATED
+        return {key: found[key] for key in found if key not in unused}
 
     def with_model_hash(self, sha256: str) -> "JobSpec":
         """The same job, which then speaks of one foreign file and no other."""
@@ -131,7 +166,8 @@ class JobSpec(Spec):
     def sha256(self) -> str:
         """Hash of all that decides the result: the resources do not, nor where a file lies."""
         decisive = self.resolved()
-        del decisive["resources"], decisive["gates"]
+        for key in ("resources", "gates"):
+            decisive.pop(key, None)
         if decisive["model"].get("sha256"):
             del decisive["model"]["path"]
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
@@ -221,4 +257,5 @@ def _keys(fault: Mapping[str, Any]) -> str:
 def _union_fields(annotation: Any) -> dict[str, Any]:
     """Keys of all members of a union of specs."""
     members = getattr(annotation, "__args__", ())
-    return {key: field for member in members for key, field in member.model_fields.items()}
+    found = [getattr(member, "model_fields", {}) for member in members]
+    return {key: field for fields in found for key, field in fields.items()}

@@ -71,6 +71,8 @@ def in_words(event: dict[str, Any]) -> str:
             words = f"{stage:<8} {event.get('done')} of {event.get('total')} {event.get('unit')}"
         case "stage ends":
             words = f"{stage:<8} ends after {event.get('seconds')} s"
+        case "shard ends":
+            words = f"{stage:<8} shard {event.get('number')}: {event.get('rows')} rows"
         case "trained":
             words = f"{event.get('epochs')} epochs behind; epoch {event.get('shipped_epoch')} ships"
         case "status":

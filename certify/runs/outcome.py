@@ -33,6 +33,20 @@ def print_outcome(summary: dict[str, Any], *, report: Path, as_json: bool) -> No
     console.print(f"report {report}", highlight=False, soft_wrap=True)
 
 
+def print_evaluation(summary: dict[str, Any], *, rows: Path, as_json: bool) -> None:
+    """Print what a batch evaluation gave; there is no verdict, since nothing was attacked."""
+    if as_json:
+        print(json.dumps(summary, indent=2))  # noqa: T201
+        return
+    text = f"{summary['rows']} images evaluated; nothing was attacked"
+    if summary["labelled"]:
+        share = summary["correct"] / summary["labelled"]
+        text += f"; of {summary['labelled']} with a label {share:.2%} have it as their class"
+    console = Console()
+    console.print(f"\n{text}", highlight=False, soft_wrap=True)
+    console.print(f"rows   {rows}", highlight=False, soft_wrap=True)
+
+
 def print_replay(found: dict[str, Any], *, as_json: bool) -> None:
     """Print what a counterexample shows."""
     if as_json:

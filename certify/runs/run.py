@@ -45,7 +45,8 @@ class Run:
         Raises:
             JobError: If the folder holds another job, or the data has changed since.
         """
-        data = describe(self.dataset)
+        streamed = None if self.foreign is None else self.foreign.streamed
+        data = describe(self.dataset) if streamed is None else streamed.stream.describe()
         if not self.dir.has("job.json"):
             self.dir.write_json("data.json", data)
             self.dir.write_json("environment.json", describe_environment())

@@ -30,7 +30,7 @@ def main() -> NoReturn:
     except KeyboardInterrupt as wish:
         print(reason(wish), file=sys.stderr)  # noqa: T201
         sys.exit(EXIT_STATUS["incomplete"])
-    sys.exit(EXIT_STATUS[summary["verdict"]])
+    sys.exit(0 if summary["verdict"] is None else EXIT_STATUS[summary["verdict"]])
 
 
 def drive(run_dir: RunDir) -> dict[str, Any]:

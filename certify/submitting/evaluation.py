@@ -22,7 +22,9 @@ def evaluation_job(  # noqa: PLR0913 (an option each)
     mean: str | None = None,
     std: str | None = None,
     classes: str | None = None,
-    seed: int = 0,
+    seed: int | None = None,
+    batch: bool = False,
+    workers: int | None = None,
 ) -> tuple[JobSpec, bytes]:
     """A job from the options of the command, and the same as a job file.
 
@@ -36,13 +38,14 @@ def evaluation_job(  # noqa: PLR0913 (an option each)
         std: numbers with commas between them, by which the channels are divided.
         classes: names with commas between them, in the order of the logits.
         seed: of every random number.
+        batch: whether to evaluate in a batch: a row an image, and nothing is attacked.
+        workers: processes side by side.
 
     Raises:
         JobError: With every fault.
     """
     keys: dict[str, Any] = {
         "name": name_from(model),
-        "seed": seed,
         "data": data_keys(data, source),
         "model": {"architecture": "onnx", "path": str(model)},
     }
@@ -51,6 +54,13 @@ def evaluation_job(  # noqa: PLR0913 (an option each)
             keys["model"][role] = _numbers(role, text)
     if classes is not None:
         keys["model"]["classes"] = [name.strip() for name in classes.split(",")]
+    if batch:
+        _refuse_unused({"--eps": eps, "--examples": examples, "--seed": seed})
+        keys["evaluate"] = {}
+    if workers is not None:
+        keys["resources"] = {"workers": workers}
+    if seed is not None:
+        keys["seed"] = seed
     if eps:
         keys["certify"] = {"eps": list(eps)}
     if examples is not None:
@@ -70,6 +80,15 @@ def data_keys(data: str, source: str | None) -> dict[str, str]:
     if source in BUILT_IN and data == source:
         return {"source": data}
     return {"source": source or kind_of_data(Path(data)), "path": data}
+
+
+def _refuse_unused(options: dict[str, object]) -> None:
+    given = [name for name, value in options.items() if value is not None and value != []]
+    if given:
+        raise JobError(
+            f"{COMMAND}: {' and '.join(given)} is refused with a batch evaluation, which attacks "
+            "nothing; accepted without --batch and --address"
+        )
 
 
 def _numbers(role: str, text: str) -> list[float]:

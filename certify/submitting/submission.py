@@ -1,7 +1,8 @@
 """Run a job here: its data, its folder, and a Ray of this process's own."""
 
+import sys
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from models.model_spec import OnnxSpec
 from models.splits import Dataset
 from workers.cluster import embedded_cluster, warm_up
 from workers.data import load_data
-from workers.foreign import Foreign, read_foreign
+from workers.foreign import Foreign, read_foreign, read_streamed
 from workers.lessons import lesson
 from workers.training import rehearse
 
@@ -55,6 +56,9 @@ def run_here(job: JobSpec, text: bytes, *, folder: Path, run_dir: RunDir) -> dic
 def carry_out(run: Run, cluster: AbstractContextManager[None]) -> dict[str, Any]:
     """Run an opened job whose folder this process holds, on a cluster that is entered here.
 
+    What a library prints meanwhile, as Ray does where a worker dies, goes to stderr: stdout is for
+    results.
+
     Returns:
         The summary.
 
@@ -66,7 +70,7 @@ def carry_out(run: Run, cluster: AbstractContextManager[None]) -> dict[str, Any]
     started = time.monotonic()
     heed(run.dir.at(STOP))
     run.note("PENDING", reason="Ray starts")
-    with cluster, limited(run.job.resources.time_limit):
+    with redirect_stdout(sys.stderr), cluster, limited(run.job.resources.time_limit):
         listen()  # Ray takes SIGTERM for itself
         warm_up(run.job.resources)
         run.reporter.say(f"{'start':<8} {time.monotonic() - started:6.1f} s   Ray")
@@ -83,7 +87,7 @@ def read_inputs(job: JobSpec, folder: Path) -> tuple[JobSpec, Dataset, Foreign |
         CertifyError: If they are refused.
     """
     if isinstance(job.model, OnnxSpec):
-        foreign = read_foreign(job.model, job.data, folder=folder)
+        foreign = _foreign(job, job.model, folder)
         return job.with_model_hash(foreign.sha256), foreign.dataset, foreign
     return job, load_data(job.data, seed=job.seed, folder=folder), None
 
@@ -98,7 +102,7 @@ def rehearse_here(job: JobSpec, folder: Path) -> str:
         CertifyError: If the data or the model is refused.
     """
     if isinstance(job.model, OnnxSpec):
-        return _described(read_foreign(job.model, job.data, folder=folder))
+        return _described(_foreign(job, job.model, folder))
     dataset = load_data(job.data, seed=job.seed, folder=folder)
     told = lesson(
         dataset,
@@ -116,11 +120,17 @@ def rehearse_here(job: JobSpec, folder: Path) -> str:
     )
 
 
+def _foreign(job: JobSpec, model: OnnxSpec, folder: Path) -> Foreign:
+    read = read_foreign if job.evaluate is None else read_streamed
+    return read(model, job.data, folder=folder)
+
+
 def _described(foreign: Foreign) -> str:
     ending = " and ".join(foreign.imported.ending)
     left_out = f"; certified is what its {ending} reads" if ending else ""
+    test = foreign.dataset.test if foreign.streamed is None else foreign.streamed
     return (
-        f"{len(foreign.dataset.test)} test images of {_kind(foreign.dataset)}; every operator of "
+        f"{len(test)} test images of {_kind(foreign.dataset)}; every operator of "
         f"the model has a rule{left_out}"
     )
 
