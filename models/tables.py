@@ -24,6 +24,7 @@ ATTACKS = pa.schema(
         pa.field("row", pa.int64(), nullable=False),  # row in the table of certificates
         pa.field("eps", pa.float64(), nullable=False),
         pa.field("attacks", pa.string(), nullable=False),  # those that it met, in order
+        pa.field("left_out", pa.int32(), nullable=False),  # rivals out of reach, not aimed at
         pa.field("correct", pa.bool_(), nullable=False),  # on the clean image
         pa.field("robust", pa.bool_(), nullable=False),  # correct, and no confirmed break
         pa.field("claimed", pa.bool_(), nullable=False),  # the attack said that it broke it

@@ -176,8 +176,8 @@ def test_alarm_an_undefended_network_has_changes_shorter_than_2_everywhere(check
 def test_an_attacked_image_is_where_a_search_begins_if_its_class_is_another(checked):
     def attacks(certificates):
         predictions = certificates["prediction"].to_pylist()
-        row = {"eps": 0.5, "attacks": "apgd", "correct": True, "robust": False, "claimed": True,
-               "gap": 0.1}  # fmt: skip
+        row = {"eps": 0.5, "attacks": "apgd", "left_out": 0, "correct": True, "robust": False,
+               "claimed": True, "gap": 0.1}  # fmt: skip
         found = [
             row | {"row": 0, "prediction": predictions[0], "distance": 0.1, "attacked": b"own"},
             row | {"row": 1, "prediction": 4 - predictions[1], "distance": 0.3, "attacked": b"far"},

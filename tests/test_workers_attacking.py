@@ -5,8 +5,13 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.proof.bounds import prove
+from models.proof.certificate import certify_examples
+from models.proof.reading.reader import read_program
+from models.splits import Split
 from models.tables import ATTACKS, CERTIFICATES
-from workers.attack_tasks import OWN_RADIUS
+from tests.oracles import images, orthogonal_classifier
+from workers.attack_tasks import OWN_RADIUS, Shard, attack_at_eps
 from workers.attacking import attacked_rows, attacks_at_eps, shards_of, worth_attacking
 
 
@@ -59,7 +64,8 @@ def test_shards_are_named_apart_of_equal_size_and_hold_each_row_once(examples, s
 
 
 def attack_row(row, attack, *, eps=0.5, broken=False):
-    return {"row": row, "eps": eps, "attacks": attack, "correct": True, "robust": not broken,
+    return {"row": row, "eps": eps, "attacks": attack,
+            "left_out": 3 * (attack == "apgd-t"), "correct": True, "robust": not broken,
             "claimed": broken, "broken_by": attack if broken else "", "prediction": int(broken),
             "distance": 0.45 * broken, "gap": 0.1 * broken,
             "attacked": b"1234" if broken else None}  # fmt: skip
@@ -83,6 +89,7 @@ def test_the_table_names_every_row_at_every_eps_in_order_and_what_broke_it():
     assert whole["row"].to_pylist() == [0, 1, 2, 3, 4, 5] * 2
     both = "apgd-ce, square"
     assert whole["attacks"].to_pylist() == [""] * 8 + ["apgd-ce", both, both, ""]
+    assert whole["left_out"].to_pylist() == [0] * 12
     assert whole["broken_by"].to_pylist() == [""] * 8 + ["apgd-ce", "square", "", ""]
     assert whole["correct"].to_pylist() == ([True] * 5 + [False]) * 2
     assert whole["robust"].to_pylist() == [True] * 5 + [False] + [True] * 2 + [False] * 2 + [
@@ -95,3 +102,40 @@ def test_the_attacked_rows_are_a_seeded_choice_in_order():
     assert (rows == attacked_rows(100, wanted=10, seed=1)).all()
     assert (np.diff(rows) > 0).all()
     assert attacked_rows(3, wanted=10, seed=0).tolist() == [0, 1, 2]
+
+
+def test_rivals_that_one_attack_left_out_stay_told_when_the_next_has_none_to_leave():
+    tables = [
+        pa.Table.from_pylist([attack_row(0, name)], schema=ATTACKS)
+        for name in ("apgd-ce", "apgd-t", "square")
+    ]
+    whole = attacks_at_eps(tables, certificates([0.4]), np.arange(1), eps=(0.5,))
+    assert whole["attacks"].to_pylist() == ["apgd-ce, apgd-t, square"]
+    assert whole["left_out"].to_pylist() == [3]
+
+
+def test_an_aimed_shard_leaves_out_what_is_out_of_reach_and_says_so():
+    program = read_program(orthogonal_classifier(shape=(1, 4, 4), classes=5, seed=3))
+    model, bounds = orthogonal_classifier(shape=(1, 4, 4), classes=5, seed=3), prove(program)
+    inputs = images(8, (1, 4, 4), seed=3)
+    found = certify_examples(program, bounds, inputs)
+    eps = float(np.median(found.radii))
+    labels = found.predictions.astype(np.int64)
+    labels[0] = (labels[0] + 1) % 5
+    split = Split(inputs, labels, np.arange(8))
+    robust, left_out = {}, {}
+    for aimed in (False, True):
+        for name in ("apgd-t", "fab-t"):
+            shard = Shard(0, np.arange(8), eps, name, aimed=aimed)
+            told = (model, bounds.to_json(), split, np.arange(8), shard, 0, "cpu")
+            table = attack_at_eps(*told)
+            assert table.schema == ATTACKS
+            robust[aimed, name] = table["robust"].to_pylist()
+            left_out[aimed, name] = table["left_out"].to_numpy()
+    assert robust[True, "apgd-t"] == robust[False, "apgd-t"]
+    assert robust[True, "fab-t"] == robust[False, "fab-t"]
+    assert not left_out[False, "apgd-t"].any()
+    assert left_out[True, "apgd-t"][0] == 0  # wrong as it is: no attack ran
+    assert (left_out[True, "apgd-t"][found.radii > eps] == 0).all()
+    assert (left_out[True, "fab-t"] == left_out[True, "apgd-t"]).all()
+    assert left_out[True, "fab-t"].any()
