@@ -47,6 +47,7 @@ PERTURBATIONS = pa.schema(
         pa.field("distance", pa.float64(), nullable=True),  # rounded up; null: nothing was found
         pa.field("found", pa.int32(), nullable=True),  # class there, another than the prediction
         pa.field("found_by", pa.string(), nullable=False),  # start and method; empty: nothing
+        pa.field("passes", pa.int32(), nullable=False),  # through the program, at most
         pa.field("undecided", pa.bool_(), nullable=False),  # inside the radius, within rounding
         pa.field("distance_float32", pa.float64(), nullable=True),  # in ONNX Runtime, same way
         pa.field("found_float32", pa.int32(), nullable=True),  # class there, also where it ties

@@ -15,7 +15,7 @@ from models.attacks.aimed import Aiming, aimed_apgd, aimed_fab
 from models.attacks.crossing import Crossing
 from models.attacks.fab import fab_search
 from models.attacks.gradient_searches import ddn
-from models.attacks.reach import reachable_rivals, rivals_left_out, rows_at_once
+from models.attacks.reach import reachable_rivals, rivals_left_out
 from models.proof.bounds import prove
 from models.proof.certificate import certify_examples
 from models.proof.reading.reader import read_program
@@ -168,12 +168,3 @@ def test_of_twenty_classes_the_nine_likeliest_are_aimed_at():
     assert (rivals.sum(axis=1) == 9).all()
     for row, chosen in zip(logits, rivals, strict=True):
         assert set(np.flatnonzero(chosen)) == set(row.argsort()[-10:-1].tolist())
-
-
-def test_a_large_program_has_fewer_rows_in_a_batch_and_never_fewer_than_its_images():
-    program = read_program(orthogonal_classifier(shape=SHAPE, classes=CLASSES))
-    many = rows_at_once(program, least=1)
-    large = dataclasses.replace(program, shapes=((2**24,), *program.shapes[1:]))
-    assert rows_at_once(large, least=1) == 7
-    assert rows_at_once(large, least=50) == 50
-    assert many > 10_000

@@ -138,6 +138,7 @@ def search_part(
             "distance": pa.array(breaks.distances, mask=~there),
             "found": pa.array(breaks.predictions.astype(np.int32), mask=~there),
             "found_by": np.where(there, closest.found_by, "").tolist(),
+            "passes": np.full(len(inputs), closest.passes, dtype=np.int32),
             "undecided": undecided,
             "distance_float32": pa.array(in_runtime.distances, mask=~across),
             "found_float32": pa.array(in_runtime.found.astype(np.int32), mask=~across),

@@ -4,15 +4,13 @@ The weights of a file and the pixels of an image are float32 numbers, so the log
 linear program are rational, and which of them is larger has an answer.
 """
 
-import math
 from fractions import Fraction
 
 import numpy as np
 
+from models.attacks.effort import products
 from models.attacks.exact_operators import RUN, stays_rational
 from models.attacks.rational import Rationals
-from models.proof.operators.affine import Dense
-from models.proof.operators.convolution import Convolution
 from models.proof.program import Program
 
 MOST_PRODUCTS = 2**26
@@ -34,17 +32,3 @@ def affordable_passes(program: Program) -> int:
     if not all(map(stays_rational, program.operators)):
         return 0
     return MOST_PRODUCTS // products(program)
-
-
-def products(program: Program) -> int:
-    """Products behind the logits of one image, those of linear layers and 1 an entry."""
-    count = program.input_size
-    for operator, shape in zip(program.operators, program.shapes, strict=True):
-        each = 1
-        match operator:
-            case Dense():
-                each += operator.weight.array.shape[1]
-            case Convolution():
-                each += math.prod(operator.kernel.array.shape[1:])
-        count += each * math.prod(shape)
-    return count

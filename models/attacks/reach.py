@@ -5,21 +5,17 @@ as a break, so no targeted attack needs to aim at it.  Where that holds of every
 is certified and attacked to test that very claim: nothing that the bounds say is used then.
 """
 
-import math
-
 import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
 from models.attacks.aimed import Aiming
+from models.attacks.effort import rows_at_once
 from models.attacks.suite import target_classes
 from models.proof.bounds import Bounds
 from models.proof.certificate import input_norms, radii_by_rival
 from models.proof.program import Program, logits_in_float64
-
-ENTRIES = 2**27
-"""Of all tensors of a program, for all rows of a batch together: half a gigabyte of float32."""
 
 
 def reachable_rivals(
@@ -69,14 +65,3 @@ def aiming_within(program: Program, bounds: Bounds, *, eps: float, least: int) -
         return torch.from_numpy(rivals).to(inputs.device)
 
     return Aiming(worth, rows_at_once(program, least=least))
-
-
-def rows_at_once(program: Program, *, least: int) -> int:
-    """Rows that a batch may have: as many as memory allows, whatever the machine.
-
-    Args:
-        program: what they pass through.
-        least: rows that are let through in any case.
-    """
-    entries = program.input_size + sum(math.prod(shape) for shape in program.shapes)
-    return max(least, ENTRIES // entries)
