@@ -21,7 +21,7 @@ from models.attacks.suite import attack_names
 from models.proof.operators.affine import Dense
 from models.proof.program import Program
 from workers.attack_tasks import Shard, attack_at_eps
-from workers.attacking import attacked_rows, shards_of, worth_attacking
+from workers.attacking import attacked_rows, left_by, shards_of, worth_attacking
 from workers.certification import program_of
 
 EPS = 0.5
@@ -135,7 +135,7 @@ def our_flags(trained: Trained, rows: np.ndarray, *, seed: int, aimed: bool) -> 
             table = attack_one(trained, shard, left, seed=seed)
             robust = table["robust"].to_numpy(zero_copy_only=False)
             flags |= zip(left.tolist(), robust.tolist(), strict=True)
-            left = left[~table["claimed"].to_numpy(zero_copy_only=False)]
+            left = left_by(shard, table)
     return flags
 
 

@@ -127,10 +127,21 @@ def attack_shards(
             table = done.get(shard.name)
             if table is None:
                 table = yield shard, call(shard, rows)
-            rows = table["row"].to_numpy()[~table["claimed"].to_numpy(zero_copy_only=False)]
+            rows = left_by(shard, table)
 
     kinds = itertools.groupby(shards, key=lambda shard: (shard.eps, shard.number))
     yield from run_chains((chain(list(attacks)) for _, attacks in kinds), gpus=gpus)
+
+
+def left_by(shard: Shard, table: pa.Table) -> np.ndarray:
+    """Rows that the next attack meets: those that this one left.
+
+    The authors stop where an attack claims a break.  An aimed shard goes on where the recheck did
+    not confirm it.
+    """
+    column, wanted = ("robust", True) if shard.aimed else ("claimed", False)
+    kept = table[column].to_numpy(zero_copy_only=False) == wanted
+    return np.asarray(table["row"].to_numpy()[kept])
 
 
 def attacks_at_eps(
@@ -152,16 +163,19 @@ def attacks_at_eps(
     names: dict[tuple[float, int], list[str]] = {}
     last: dict[tuple[float, int], int] = {}
     left_out: dict[tuple[float, int], int] = {}
-    columns = ("eps", "row", "attacks", "left_out")
+    claimed: dict[tuple[float, int], bool] = {}
+    columns = ("eps", "row", "attacks", "left_out", "claimed")
     keys = zip(*(met[name].to_pylist() for name in columns), strict=True)
-    for place, (budget, row, attack, count) in enumerate(keys):
+    for place, (budget, row, attack, count, claim) in enumerate(keys):
         names.setdefault((budget, row), []).append(attack)
         last[budget, row] = place
         left_out[budget, row] = max(count, left_out.get((budget, row), 0))
+        claimed[budget, row] = claim or claimed.get((budget, row), False)
     attacked = met.take(pa.array(last.values(), pa.int64()))
     for name, values in (
         ("attacks", [", ".join(attacks) for attacks in names.values()]),
         ("left_out", list(left_out.values())),
+        ("claimed", list(claimed.values())),
     ):
         place, field = ATTACKS.get_field_index(name), ATTACKS.field(name)
         attacked = attacked.set_column(place, field, pa.array(values, field.type))
