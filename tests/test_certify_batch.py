@@ -301,6 +301,13 @@ def test_the_command_streams_with_batch_and_with_an_address(folder, monkeypatch,
     assert "found a name that tells no part" in err
 
 
+def test_a_url_without_a_name_of_a_file_needs_a_kind(folder, monkeypatch, capsys):
+    command = ["evaluate", "theirs.onnx", "--batch", "--dry-run", "--data", "s3://bucket/images"]
+    status, _, err = invoke(monkeypatch, capsys, folder, *command)
+    assert status == 2
+    assert "the kind of data cannot be told from a URL" in err
+
+
 def answering(process):
     """Ray's processes of a run that answer pieces."""
     found = []
@@ -333,6 +340,5 @@ def test_a_killed_worker_and_a_continued_run_change_no_byte(folder, expected):
     labels = tables(expected)["label"].to_numpy() == tables(expected)["prediction"].to_numpy()
     assert (summary["rows"], summary["labelled"], summary["correct"]) == (600, 600, labels.sum())
     assert summary["verdict"] is None
-    ends = [json.loads(line) for line in run_dir.read("events.jsonl").splitlines()]
-    numbers = sorted(each["number"] for each in ends if each["event"] == "shard ends")
+    numbers = sorted(each["number"] for each in run_dir.read_json("costs.json"))
     assert numbers == [number for number in range(len(expected)) if number != 3]
