@@ -129,3 +129,14 @@ class ResourcesSpec(Spec):
     """Gigabytes (10⁹ bytes) that must be free for each; not asked for if left out."""
     time_limit: PositiveFloat | None = None
     """Seconds after which the run stops, to be resumed later; none if left out."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_priorities(cls, keys: object) -> object:
+        if isinstance(keys, dict) and "priority" in keys:
+            raise ValueError(
+                f"priority: found {keys['priority']!r}; accepted is none, since Ray has none "
+                "between jobs: a run gets what it asks for when that is free; stop a run to let "
+                "another go first, and resume it"
+            )
+        return keys

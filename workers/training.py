@@ -144,7 +144,7 @@ def _train_epoch(
     from models.networks.training import finished_network, start_training, train_epoch
     from models.networks.validation import validate
 
-    threads(told.threads)
+    threads(told.threads, tf32=True)
     if state is None:
         state = start_training(told.model, told.train, train, classes=told.classes, seed=told.seed)
     begun = time.perf_counter()
