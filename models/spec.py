@@ -127,6 +127,9 @@ class ResourcesSpec(Spec):
     """GPUs of each; asking for one where there is none is an error."""
     memory_per_worker: PositiveFloat | None = None
     """Gigabytes (10⁹ bytes) that must be free for each; not asked for if left out."""
+    training_workers: PositiveInt = 1
+    """Workers that share a step of training, each some of its `train.accumulate` parts; the number
+    of parts decides the weights, and this one does not."""
     time_limit: PositiveFloat | None = None
     """Seconds after which the run stops, to be resumed later; none if left out."""
 
@@ -140,3 +143,17 @@ class ResourcesSpec(Spec):
                 "another go first, and resume it"
             )
         return keys
+
+    @model_validator(mode="after")
+    def _those_who_train_are_workers(self) -> "ResourcesSpec":
+        if self.training_workers > self.workers:
+            raise ValueError(
+                f"training_workers: found {self.training_workers}; accepted are at most workers, "
+                f"{self.workers}"
+            )
+        if self.training_workers > 1 and self.gpus_per_worker > 1:
+            raise ValueError(
+                f"gpus_per_worker: found {self.gpus_per_worker} with training_workers = "
+                f"{self.training_workers}; accepted is 0 or 1: each trains on one"
+            )
+        return self

@@ -7,7 +7,8 @@ number of workers nor a dead one changes a row.
 """
 
 import itertools
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ import pyarrow as pa
 from models.splits import Split
 from models.tables import ATTACKS
 from workers.attack_tasks import OWN_RADIUS, Shard, attack_at_eps, attack_at_radius
-from workers.tasks import remote, run_chains, share
+from workers.shards import Call, Chain, run_chains
+from workers.tasks import remote, share
 
 
 def attacked_rows(examples: int, *, wanted: int, seed: int) -> np.ndarray:
@@ -108,25 +110,25 @@ def attack_shards(
     shared = share(model), share(bounds)
     predictions, radii = (certificates[name].to_numpy() for name in ("prediction", "radius"))
 
-    def task(shard: Shard, rows: np.ndarray) -> Any:
+    def call(shard: Shard, rows: np.ndarray) -> Call:
         if not len(rows):
-            return share(ATTACKS.empty_table())
+            return partial(share, ATTACKS.empty_table())
         examples = split.take(rows)
         if shard.eps is None:
             certified = predictions[rows], radii[rows]
-            return at_radius.remote(*shared, examples, certified, shard, seed, device)
-        return at_eps.remote(*shared, examples, rows, shard, seed, device)
+            return partial(at_radius.remote, *shared, examples, certified, shard, seed, device)
+        return partial(at_eps.remote, *shared, examples, rows, shard, seed, device)
 
-    def chain(attacks: list[Shard]) -> Generator[tuple[Shard, Any], pa.Table, None]:
+    def chain(attacks: list[Shard]) -> Chain:
         rows = attacks[0].rows
         for shard in attacks:
             table = done.get(shard.name)
             if table is None:
-                table = yield shard, task(shard, rows)
+                table = yield shard, call(shard, rows)
             rows = table["row"].to_numpy()[~table["claimed"].to_numpy(zero_copy_only=False)]
 
     kinds = itertools.groupby(shards, key=lambda shard: (shard.eps, shard.number))
-    yield from run_chains(chain(list(attacks)) for _, attacks in kinds)
+    yield from run_chains((chain(list(attacks)) for _, attacks in kinds), gpus=gpus)
 
 
 def attacks_at_eps(

@@ -3,6 +3,7 @@
 Shard and seed decide the answer, so neither the number of workers nor a dead one changes a row.
 """
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ import pyarrow as pa
 from models.splits import Split
 from models.tables import PERTURBATIONS
 from workers.certification import program_of
-from workers.tasks import as_completed, remote, share, threads
+from workers.shards import Call, as_completed
+from workers.tasks import remote, share, threads
 
 OTHERS = "attack"
 """Who found what a search is given to begin at."""
@@ -62,15 +64,16 @@ def search_parts(
         seed: of the job.
         device: where to compute, as torch names it.
     """
-    task, shared = remote(search_part, gpus=device != "cpu"), (share(model), share(bounds))
+    gpus, shared = device != "cpu", (share(model), share(bounds))
+    task = remote(search_part, gpus=gpus)
     nearest = nearest_attacked(certificates, attacks)
-    tasks = []
-    for part in parts:
+
+    def call(part: Part) -> Call:
         found = [nearest.get(row) for row in part.rows.tolist()]
-        rows = certificates.take(part.rows)
-        examples = split.take(part.rows)
-        tasks.append(task.remote(*shared, examples, rows, found, part, seed, device))
-    for place, table in as_completed(tasks):
+        rows, examples = certificates.take(part.rows), split.take(part.rows)
+        return functools.partial(task.remote, *shared, examples, rows, found, part, seed, device)
+
+    for place, table in as_completed(map(call, parts), gpus=gpus):
         yield parts[place], table
 
 

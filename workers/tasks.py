@@ -6,22 +6,35 @@ it that was reserved: cancelling one that is about to answer can end the whole p
 """
 
 import contextlib
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Protocol
 
 from models.errors import CertifyError, ClusterError, first_line
 from models.spec import ResourcesSpec
 
 RETRIES = 3
 """How often a task starts again after its worker died."""
-_reserved: ContextVar[Any] = ContextVar("reserved", default=None)
+
+
+class Reservation(Protocol):
+    """A reserved part of a cluster."""
+
+    @property
+    def group(self) -> Any:
+        """Ray's placement group."""
+
+    def given_back(self) -> contextlib.AbstractContextManager[None]:
+        """Not reserved for as long as a block lasts, and then waited for again."""
+
+
+_reserved: ContextVar[Reservation | None] = ContextVar("reserved", default=None)
 
 
 @contextlib.contextmanager
-def inside(placement_group: Any) -> Iterator[None]:
+def inside(reservation: Reservation) -> Iterator[None]:
     """Run all tasks in a reserved part of a cluster, for as long as the block lasts."""
-    before = _reserved.set(placement_group)
+    before = _reserved.set(reservation)
     try:
         yield
     finally:
@@ -33,11 +46,18 @@ def are_reserved() -> bool:
     return _reserved.get() is not None
 
 
+def given_back() -> contextlib.AbstractContextManager[None]:
+    """Leave what is reserved, if anything is, to what reserves by itself."""
+    reservation = _reserved.get()
+    return contextlib.nullcontext() if reservation is None else reservation.given_back()
+
+
 def reserved_part() -> Any:
     """Where tasks are to run, in Ray's words; None without a reservation."""
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-    return PlacementGroupSchedulingStrategy(_reserved.get()) if are_reserved() else None
+    reservation = _reserved.get()
+    return None if reservation is None else PlacementGroupSchedulingStrategy(reservation.group)
 
 
 def remote(function: Callable[..., Any], *, cpus: int = 1, gpus: float = 0) -> Any:
@@ -84,43 +104,16 @@ def result(reference: Any) -> Any:
         raise ClusterError(f"{died}: {first_line(fault)}") from None
 
 
-def as_completed(references: Iterable[Any]) -> Iterator[tuple[int, Any]]:
-    """Answers as they come, each with the place of its task."""
+def places(*, gpus: bool) -> int:
+    """How many tasks of a processor, or of a GPU, run side by side; 1 or more."""
     import ray
 
-    places = {reference: place for place, reference in enumerate(references)}
-    waiting = list(places)
-    while waiting:
-        (done, *_), waiting = ray.wait(waiting, num_returns=1)
-        yield places[done], result(done)
-
-
-def run_chains(chains: Iterable[Generator[Any, Any, None]]) -> Iterator[tuple[Any, Any]]:
-    """Run chains of tasks side by side, each to its end.
-
-    Args:
-        chains: each yields a task with a label, and is sent the answer before it yields the next.
-
-    Yields:
-        Labels with their answers, as they come.
-    """
-    import ray
-
-    waiting: dict[Any, tuple[Any, Generator[Any, Any, None]]] = {}
-
-    def advance(chain: Generator[Any, Any, None], answer: Any) -> None:
-        with contextlib.suppress(StopIteration):
-            label, task = chain.send(answer)
-            waiting[task] = label, chain
-
-    for chain in chains:
-        advance(chain, None)
-    while waiting:
-        (done, *_), _ = ray.wait(list(waiting), num_returns=1)
-        label, chain = waiting.pop(done)
-        answer = result(done)
-        yield label, answer
-        advance(chain, answer)
+    kind, reservation = "GPU" if gpus else "CPU", _reserved.get()
+    if reservation is None:
+        found = ray.cluster_resources().get(kind, 0)
+    else:
+        found = sum(bundle.get(kind, 0) for bundle in reservation.group.bundle_specs)
+    return max(1, int(found))
 
 
 def threads(count: int, *, tf32: bool = False) -> None:

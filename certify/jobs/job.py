@@ -90,10 +90,21 @@ class JobSpec(Spec):
         return self
 
     @model_validator(mode="after")
+    def _each_training_worker_has_a_part_of_a_step(self) -> "JobSpec":
+        workers, parts = self.resources.training_workers, self.train.accumulate
+        if workers > parts and not isinstance(self.model, OnnxSpec):
+            raise ValueError(
+                f"resources.training_workers: found {workers}; accepted are at most the parts of a "
+                f"step, train.accumulate, which is {parts}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _a_foreign_model_is_not_trained(self) -> "JobSpec":
         if isinstance(self.model, OnnxSpec):
             asked = [f"data.{key}" for key in SHARES if key in self.data.model_fields_set]
             asked += ["train"] if "train" in self.model_fields_set else []
+            asked += ["resources.training_workers"] if self.resources.training_workers > 1 else []
             if asked:
                 raise ValueError(
                     f"{' and '.join(asked)} is not accepted with architecture 'onnx': nothing is "

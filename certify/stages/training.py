@@ -13,7 +13,7 @@ from certify.runs.run_dir import RunDir
 from models.errors import CertifyError
 from models.model_spec import OnnxSpec
 from reports.tensorboard import event_file
-from workers import training
+from workers import lessons, training
 
 WEIGHTS = "train/weights.safetensors"
 METRICS = "train/metrics.jsonl"
@@ -30,9 +30,9 @@ def train(run: Run) -> None:
         epochs = training.train_epochs(told, run.dataset, state=state, past=history)
         for trained, metrics in epochs:
             history = [*history, metrics]
-            _keep(run.dir, trained, history, best=training.best_epoch(told, history))
+            _keep(run.dir, trained, history, best=lessons.best_epoch(told, history))
             progress.advance(note=_in_a_few_words(metrics))
-    shipped = training.best_epoch(told, history)
+    shipped = lessons.best_epoch(told, history)
     run.dir.record("trained", epochs=len(history), shipped_epoch=shipped)
     run.dir.write(WEIGHTS, run.dir.read(_checkpoint(shipped)))
     _delete_all_but(run.dir, kept=set())
@@ -45,11 +45,11 @@ def history_of(run_dir: RunDir) -> list[dict[str, Any]]:
     return [json.loads(line) for line in run_dir.read(METRICS).decode().splitlines()]
 
 
-def lesson_of(run: Run) -> training.Lesson:
+def lesson_of(run: Run) -> lessons.Lesson:
     """The training that a job asks for."""
     if isinstance(run.job.model, OnnxSpec):
         raise CertifyError("a foreign model is not trained")
-    return training.lesson(
+    return lessons.lesson(
         run.dataset,
         model=run.job.model,
         train=run.job.train,

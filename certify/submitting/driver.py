@@ -42,10 +42,10 @@ def drive(run_dir: RunDir) -> dict[str, Any]:
     Raises:
         CertifyError: If anything is refused or fails; the run's record says what.
     """
-    from certify.submitting.submission import carry_out, read_inputs
-    from workers.shared_cluster import shared_cluster
+    with run_dir.locked():  # first: the run is known to be taken up before torch is loaded
+        from certify.submitting.submission import carry_out, read_inputs
+        from workers.shared_cluster import shared_cluster
 
-    with run_dir.locked():
         name = stored_job(run_dir).name
         with watched(run_dir, name=name):
             job, dataset, foreign = read_inputs(

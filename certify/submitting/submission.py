@@ -19,7 +19,8 @@ from models.splits import Dataset
 from workers.cluster import embedded_cluster, warm_up
 from workers.data import load_data
 from workers.foreign import Foreign, read_foreign, read_streamed
-from workers.training import lesson, rehearse
+from workers.lessons import lesson
+from workers.training import rehearse
 
 
 def run_here(job: JobSpec, text: bytes, *, folder: Path, run_dir: RunDir) -> dict[str, Any]:

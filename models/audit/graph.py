@@ -5,6 +5,7 @@ Weights are float32 initialisers or Constant nodes, moved and never computed.  W
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,6 +18,7 @@ from models.audit.groups.catalogue import GROUPS
 from models.audit.groups.wiring import Wiring, overlaid
 from models.audit.node import MOST_ENTRIES, Node
 from models.audit.onnx_file import parsed
+from models.audit.operators.picking import Group, as_one, picking
 from models.audit.operators.table import OPERATORS
 from models.audit.step import Step
 from models.errors import VerificationError
@@ -72,8 +74,11 @@ def read_graph(content: bytes) -> Graph:
         raise VerificationError("operators: model.onnx has an input of no known or fitting shape")
     source = graph.input[0].name
     constants, steps, shapes = dict(stored), [], {source: shape}
-    for proto in _needed(graph):
+    groups = picking(graph.node)
+    for proto in _needed(graph, groups):
         node = _node(proto, constants, shapes)
+        if proto.output[0] in groups:
+            node = as_one(node, groups[proto.output[0]])
         for step in _steps(node):
             steps.append(step)
             shapes[step.result] = step.shape
@@ -108,12 +113,13 @@ def _initialisers(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
 
 
-def _needed(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """Nodes that the logits depend on, in the file's order; all of them must be known."""
+def _needed(graph: onnx.GraphProto, groups: Mapping[str, Group]) -> list[onnx.NodeProto]:
+    """Nodes that the logits depend on, in the file's order; of a group its last one alone."""
     wanted, kept = {LOGITS}, []
     for node in reversed(graph.node):
         if wanted.intersection(node.output):
-            wanted.update(node.input)
+            group = groups.get(node.output[0])
+            wanted.update((group[0].input[0], group[1].input[1]) if group else node.input)
             kept.append(node)
     if not kept:
         raise VerificationError("operators: nothing in model.onnx makes the output logits")

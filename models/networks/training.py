@@ -10,14 +10,14 @@ import math
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import nn
 
 from models.errors import CertifyError
 from models.model_spec import TrainedSpec
 from models.networks.augmentation import augmented
 from models.networks.averaging import moved, newest_share
 from models.networks.classifier import Classifier, folded, initial_classifier
+from models.networks.descent import Team, descend
 from models.networks.holding import (
     ADVICE,
     held_weights,
@@ -25,7 +25,6 @@ from models.networks.holding import (
     pull_back,
     refuse_infinite,
 )
-from models.networks.losses.choice import loss_of
 from models.networks.schedules import rate_factor
 from models.networks.training_state import (
     Progress,
@@ -61,7 +60,7 @@ def start_training(
     return pack(network, _optimizer(network, train), progress, average={})
 
 
-def train_epoch(
+def train_epoch(  # noqa: PLR0913 (a team may be given)
     state: bytes,
     model: TrainedSpec,
     train: TrainSpec,
@@ -71,6 +70,7 @@ def train_epoch(
     seed: int,
     epoch: int,
     device: str,
+    team: Team | None = None,
 ) -> tuple[bytes, dict[str, int | float]]:
     """Train for one pass over the training part.
 
@@ -83,6 +83,7 @@ def train_epoch(
         seed: with `epoch`, it fixes the order of the examples.
         epoch: which one, from 0.
         device: where to compute, as torch names it.
+        team: who computes which parts of a step; the state is the same for any team.
 
     Returns:
         The state after the epoch and its metrics: `epoch`, the mean `loss`, the last
@@ -119,7 +120,7 @@ def train_epoch(
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * factor
         optimizer.zero_grad()
-        loss = _descend(network, images, labels, train=train)
+        loss = descend(network, images, labels, train=train, team=team)
         optimizer.step()
         total_loss += loss
         progress.steps += 1
@@ -175,32 +176,6 @@ def _optimizer(network: Classifier, train: TrainSpec) -> torch.optim.Adam:
         scale = min(1.0, math.sqrt(FULL_RATE_ENTRIES / weight.numel()))
         groups.append({"params": [weight], "peak": rate * scale})
     return torch.optim.Adam(groups, lr=rate, betas=BETAS, fused=True)
-
-
-def _descend(
-    network: Classifier,
-    images: Float[Tensor, "batch channels height width"],
-    labels: Int[Tensor, " batch"],
-    *,
-    train: TrainSpec,
-) -> Float[Tensor, ""]:
-    """Leave the gradient of a batch's mean loss, computed part after part; the loss.
-
-    The parts' means are weighted by their sizes, so a loss that is a mean over examples has the
-    same gradient in any number of parts; KR and HKR take their classes' means within a part.
-    """
-    total = torch.zeros((), device=images.device)
-    parts = zip(images.chunk(train.accumulate), labels.chunk(train.accumulate), strict=True)
-    for some, theirs in parts:
-        with torch.autocast(
-            images.device.type, torch.bfloat16, enabled=train.precision == "bfloat16"
-        ):
-            logits = network(some)
-        loss = loss_of(train.loss, logits.float(), theirs, head=network.head.weight)
-        weighted = loss * (len(theirs) / len(labels))
-        torch.autograd.backward(weighted)
-        total += weighted.detach()
-    return total
 
 
 def _refuse_broken(network: Classifier, *, place: str) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 
 from models.audit.node import Node
 from models.audit.operators.elementwise import product, scale, shift
+from models.audit.operators.smooth import part
 from models.audit.step import EXACT, Loss, Step
 
 
@@ -16,7 +17,7 @@ def arithmetic(node: Node) -> list[Step]:
         if beside_constant:
             return scale(node)
         if node.kind == "Div":
-            raise node.refuse("a divisor that is an activation")
+            return part(node)
         return product(node)
     if beside_constant:
         return shift(node)
