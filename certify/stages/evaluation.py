@@ -71,14 +71,16 @@ def _summary(run: Run, pieces: list[Piece]) -> dict[str, Any]:
         correct += int(np.sum(known["label"].to_numpy() == known["prediction"].to_numpy()))
         digest = hashlib.sha256(content).hexdigest()
         files.append({"file": rows_file(piece), "rows": len(table), "sha256": digest})
-    bounds = run.dir.read_json(BOUNDS)
+    bounds, imported = run.dir.read_json(BOUNDS), run.dir.read_json(IMPORT)
     return {
         "verdict": None,
         "run": run.dir.run,
         "rows": sum(file["rows"] for file in files),
         "labelled": labelled,
         "correct": correct,
-        "source_sha256": run.dir.read_json(IMPORT)["sha256"],
+        "source_sha256": imported["sha256"],
+        "left_out": imported["left_out"],
+        "network_sha256": hashlib.sha256(run.dir.read(NETWORK)).hexdigest(),
         "program_sha256": bounds["program_sha256"],
         "bounds_sha256": hashlib.sha256(run.dir.read(BOUNDS)).hexdigest(),
         "lipschitz_bound": bounds["lipschitz_bound"],
