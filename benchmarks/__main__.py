@@ -4,7 +4,7 @@ import importlib
 import os
 import sys
 
-NAMES = ("bounds", "certification", "attacks", "augmentation", "layers", "batch")
+NAMES = ("bounds", "certification", "attacks", "augmentation", "layers", "batch", "costs")
 
 
 def main() -> None:

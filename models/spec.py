@@ -134,6 +134,17 @@ class ResourcesSpec(Spec):
     time_limit: PositiveFloat | None = None
     """Seconds after which the run stops, to be resumed later; none if left out."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_priorities(cls, keys: object) -> object:
+        if isinstance(keys, dict) and "priority" in keys:
+            raise ValueError(
+                f"priority: found {keys['priority']!r}; accepted is none, since Ray has none "
+                "between jobs: a run gets what it asks for when that is free; stop a run to let "
+                "another go first, and resume it"
+            )
+        return keys
+
     @model_validator(mode="after")
     def _those_who_train_are_workers(self) -> "ResourcesSpec":
         if self.training_workers > self.workers:

@@ -18,8 +18,9 @@ from certify.jobs.job import check_job, load_job
 from certify.runs.progress import Reporter
 from certify.runs.run import Run
 from certify.runs.run_dir import RunDir
+from certify.stages.publish import results_of
 from certify.submitting.submission import read_inputs
-from models.errors import DataError, ModelError
+from models.errors import DataError, JobError, ModelError
 from models.proof.bounds import prove
 from models.proof.certificate import certify_examples
 from models.proof.reading.reader import read_program
@@ -301,6 +302,29 @@ def test_the_command_streams_with_batch_and_with_an_address(folder, monkeypatch,
     assert "found a name that tells no part" in err
 
 
+def test_data_that_has_changed_since_a_run_began_is_refused(folder, images, tmp_path):
+    parquet(tmp_path / "x" / "a.parquet", images[0][:50], images[1][:50], group=50)
+    job = changed(load_job(folder / "job.toml"), data={"path": str(tmp_path / "x")})
+    run_dir = RunDir(tmp_path, "changing")
+    run_dir.create()
+    for rows in (50, 51):
+        _, foreign, _ = opened(job, folder)
+        run = Run(job, foreign.dataset, run_dir, Reporter(), foreign)
+        if rows == 50:
+            run.open(b"")
+            run.open(b"")
+            parquet(tmp_path / "x" / "a.parquet", images[0][:51], images[1][:51], group=50)
+    with pytest.raises(JobError, match="the data of run changing has changed since it began"):
+        run.open(b"")
+
+
+def test_a_url_without_a_name_of_a_file_needs_a_kind(folder, monkeypatch, capsys):
+    command = ["evaluate", "theirs.onnx", "--batch", "--dry-run", "--data", "s3://bucket/images"]
+    status, _, err = invoke(monkeypatch, capsys, folder, *command)
+    assert status == 2
+    assert "the kind of data cannot be told from a URL" in err
+
+
 def answering(process):
     """Ray's processes of a run that answer pieces."""
     found = []
@@ -333,6 +357,8 @@ def test_a_killed_worker_and_a_continued_run_change_no_byte(folder, expected):
     labels = tables(expected)["label"].to_numpy() == tables(expected)["prediction"].to_numpy()
     assert (summary["rows"], summary["labelled"], summary["correct"]) == (600, 600, labels.sum())
     assert summary["verdict"] is None
-    ends = [json.loads(line) for line in run_dir.read("events.jsonl").splitlines()]
-    numbers = sorted(each["number"] for each in ends if each["event"] == "shard ends")
+    assert summary["left_out"] == []
+    with pytest.raises(JobError, match="a batch evaluation has no report"):
+        results_of(run_dir)
+    numbers = sorted(each["number"] for each in run_dir.read_json("costs.json"))
     assert numbers == [number for number in range(len(expected)) if number != 3]

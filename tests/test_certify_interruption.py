@@ -82,7 +82,7 @@ except KeyboardInterrupt as wish:
 @pytest.mark.parametrize(
     ("how", "then", "reason"),
     [
-        ("heed(request)", "request.touch()", "stopped on request"),
+        ("heed(request.exists)", "request.touch()", "stopped on request"),
         ("block = limited(0.2); block.__enter__()", "time.sleep(30)", "the time limit is reached"),
         ("block = limited(None); block.__enter__()", "sys.exit()", None),
     ],

@@ -157,6 +157,11 @@ def test_all_faults_are_reported_at_once(job_file):
     assert all(str(path) in line for line in lines)
 
 
+def test_a_priority_is_refused_with_the_reason(job_file):
+    with pytest.raises(JobError, match=r"priority: found 3; accepted is none, since Ray"):
+        load_job(job_file('name = "x"\n[resources]\npriority = 3'))
+
+
 def test_what_is_no_toml_is_refused_with_its_line(job_file):
     with pytest.raises(JobError, match=r"not TOML.*line 2"):
         load_job(job_file('name = "x"\nseed = = 3'))

@@ -36,13 +36,16 @@ class Foreign:
     streamed: Streamed | None = None
 
 
-def read_foreign(model: OnnxSpec, data: DataSpec, *, folder: Path) -> Foreign:
+def read_foreign(
+    model: OnnxSpec, data: DataSpec, *, folder: Path, stored: bytes | None = None
+) -> Foreign:
     """Read a foreign model and its data, and make sure that they fit each other.
 
     Args:
         model: which file, and its preprocessing.
         data: which images.
         folder: where relative paths start.
+        stored: the file with its weights inside, where somebody has it already.
 
     Raises:
         ModelError: If the file cannot be certified, is another one, or takes other images.
@@ -50,19 +53,22 @@ def read_foreign(model: OnnxSpec, data: DataSpec, *, folder: Path) -> Foreign:
     """
     from models.proof.reading.reader import read_program
 
-    content, found = _read(model, folder)
+    content, found = _read(model, folder, stored)
     program = read_program(content)
     dataset = load_test_images(data, folder=folder, logits=program.classes, classes=model.classes)
     return _fitted(model, content, found, program, dataset)
 
 
-def read_streamed(model: OnnxSpec, data: DataSpec, *, folder: Path) -> Foreign:
+def read_streamed(
+    model: OnnxSpec, data: DataSpec, *, folder: Path, stored: bytes | None = None
+) -> Foreign:
     """Read a foreign model, list its data, and make sure that they fit each other.
 
     Args:
         model: which file, and its preprocessing.
         data: which images.
         folder: where relative paths start.
+        stored: the file with its weights inside, where somebody has it already.
 
     Raises:
         ModelError: If the file cannot be certified, is another one, or takes other images.
@@ -70,7 +76,7 @@ def read_streamed(model: OnnxSpec, data: DataSpec, *, folder: Path) -> Foreign:
     """
     from models.proof.reading.reader import read_program
 
-    content, found = _read(model, folder)
+    content, found = _read(model, folder, stored)
     program = read_program(content)
     streamed = list_data(data, folder=folder, logits=program.classes, classes=model.classes)
     return replace(_fitted(model, content, found, program, streamed.few), streamed=streamed)
@@ -90,9 +96,9 @@ def _compare(imported: "Imported", test: Split) -> float | None:
     return check_import(imported, test.inputs())
 
 
-def _read(model: OnnxSpec, folder: Path) -> tuple[bytes, str]:
+def _read(model: OnnxSpec, folder: Path, stored: bytes | None) -> tuple[bytes, str]:
     """A file with its weights inside, and the hash of that."""
-    content = read_model_file(_path(model, folder))
+    content = stored or read_model_file(_path(model, folder))
     found = hashlib.sha256(content).hexdigest()
     if model.sha256 not in (None, found):
         raise ModelError(f"{model.path}: found SHA-256 {found}; accepted is {model.sha256}")

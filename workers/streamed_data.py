@@ -13,7 +13,7 @@ from workers.sources.encoded_images import ImageKind, kind_of
 from workers.sources.source import unreadable
 from workers.sources.stream import Piece, Stream, list_images, list_parquet
 from workers.sources.streaming import Batch, batch_size, read_piece
-from workers.storage.disk import Disk
+from workers.storage.places import place_of
 
 FEW = 16
 """Images on which a foreign file is held against its network."""
@@ -80,7 +80,7 @@ def list_data(
         DataError: For data that is missing or not acceptable, or that speaks of other classes.
     """
     try:
-        place = Disk(folder / Path(spec.path or "").expanduser())
+        place = place_of(spec.path or "", folder=folder)
         if spec.source == "parquet":
             stream = list_parquet(place, label_column=spec.label_column)
         else:

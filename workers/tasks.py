@@ -116,11 +116,20 @@ def places(*, gpus: bool) -> int:
     return max(1, int(found))
 
 
-def threads(count: int) -> None:
-    """Let torch compute on so many processors; sums depend on it in the last bit."""
+def threads(count: int, *, tf32: bool = False) -> None:
+    """Let torch compute on so many processors; sums depend on it in the last bit.
+
+    Args:
+        count: of processors.
+        tf32: whether a GPU's convolutions may round their operands to TF32, which is torch's own
+            default.  What is proved, attacked or compared is float32 or better: a worker's setting
+            outlives its tasks, so each says what it needs.
+    """
     import torch
 
     torch.set_num_threads(count)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = tf32
 
 
 def device(resources: ResourcesSpec) -> str:

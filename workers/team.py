@@ -181,7 +181,7 @@ def _train_member(told: Lesson, ledger: Any, lesson: dict[str, Any]) -> None:
 
     from models.networks.descent import Team
 
-    threads(told.threads)
+    threads(told.threads, tf32=True)
     context = get_context()
     rank, size = context.get_world_rank(), context.get_world_size()
     device = str(get_device()) if told.device != "cpu" else "cpu"

@@ -70,7 +70,7 @@ def _train_epoch(
     told: Lesson, train: Split, validation: Split, state: bytes | None, epoch: int
 ) -> tuple[bytes, Metrics]:
     """One epoch and a look at the validation part."""
-    threads(told.threads)
+    threads(told.threads, tf32=True)
     trained, metrics = epoch_of(told, train, state, epoch, device=told.device)
     return trained, metrics | seen_of(told, trained, validation, device=told.device)
 

@@ -53,4 +53,4 @@ def report(
 
     run_dir = RunDir(runs, run)
     run_dir.write("report.html", render_page(results_of(run_dir)))
-    typer.echo(run_dir.at("report.html"))
+    typer.echo(run_dir.where("report.html"))

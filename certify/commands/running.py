@@ -136,7 +136,7 @@ def _end(summary: dict[str, Any], run_dir: "RunDir", *, as_json: bool) -> NoRetu
     from certify.runs.records import EXIT_STATUS
 
     if summary["verdict"] is None:
-        print_evaluation(summary, rows=run_dir.at("rows"), as_json=as_json)
+        print_evaluation(summary, rows=run_dir.where("rows"), as_json=as_json)
         raise typer.Exit(0)
-    print_outcome(summary, report=run_dir.at("report.html"), as_json=as_json)
+    print_outcome(summary, report=run_dir.where("report.html"), as_json=as_json)
     raise typer.Exit(EXIT_STATUS[summary["verdict"]])

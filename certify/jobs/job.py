@@ -12,10 +12,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeInt, ValidationError, field_validator, model_validator
 
+from certify.jobs.faults import told
 from certify.jobs.gates import Gate, parse_gate
 from models.errors import JobError
-from models.loss_spec import LOSSES
-from models.model_spec import ARCHITECTURES, MlpSpec, ModelSpec, OnnxSpec
+from models.model_spec import MlpSpec, ModelSpec, OnnxSpec
 from models.spec import (
     AttackSpec,
     CertifySpec,
@@ -25,9 +25,6 @@ from models.spec import (
     Spec,
 )
 from models.train_spec import TrainSpec
-
-UNION_TAGS = (*ARCHITECTURES, *LOSSES)
-"""Places that pydantic adds for a union's member and that are no keys of the file."""
 
 UNEVALUATED = ("seed", "gates", "train", "certify", "attack")
 """Keys that a batch evaluation has no use for."""
@@ -208,7 +205,8 @@ def check_job(keys: Mapping[str, Any], *, place: str) -> JobSpec:
     try:
         return JobSpec.model_validate(keys)
     except ValidationError as error:
-        raise JobError("\n".join(_fault(place, fault) for fault in error.errors())) from None
+        lines = (told(fault, place, fields=JobSpec.model_fields) for fault in error.errors())
+        raise JobError("\n".join(lines)) from None
 
 
 def _apply(keys: dict[str, Any], override: str) -> None:
@@ -227,35 +225,3 @@ def _apply(keys: dict[str, Any], override: str) -> None:
         if not isinstance(table, dict):
             raise JobError(f"--set {override}: {place} is no table")
     table[places[-1]] = value
-
-
-def _fault(file: str, fault: Mapping[str, Any]) -> str:
-    """One line: where it is, what was found, what is accepted."""
-    place = ".".join(str(part) for part in fault["loc"] if part not in UNION_TAGS)
-    where = f"{file}: {place}" if place else file
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    match fault["type"]:
-        case "extra_forbidden":
-            return f"{where}: unknown key, found {fault['input']!r}; accepted are {_keys(fault)}"
-        case "missing":
-            return f"{where}: required, not found"
-        case "value_error" if not place or isinstance(fault["input"], Mapping | Spec):
-            return f"{where}: {message}"
-    return f"{where}: found {fault['input']!r}; {message[0].lower()}{message[1:]}"
-
-
-def _keys(fault: Mapping[str, Any]) -> str:
-    """Keys that the table of an unknown key knows."""
-    fields: Any = JobSpec.model_fields
-    for part in fault["loc"][:-1]:
-        if part in fields:
-            annotation = fields[part].annotation
-            fields = getattr(annotation, "model_fields", None) or _union_fields(annotation)
-    return ", ".join(fields)
-
-
-def _union_fields(annotation: Any) -> dict[str, Any]:
-    """Keys of all members of a union of specs."""
-    members = getattr(annotation, "__args__", ())
-    found = [getattr(member, "model_fields", {}) for member in members]
-    return {key: field for fields in found for key, field in fields.items()}

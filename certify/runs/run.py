@@ -20,6 +20,8 @@ from models.splits import Dataset
 from workers.data import describe
 from workers.foreign import Foreign
 
+FOREIGN = "foreign.onnx"
+"""The model of somebody else, in a folder that other machines reach and the model's they do not."""
 ROOM = ".room"
 """A file that makes room for the last words on a disk that has become full."""
 ROOM_BYTES = 16_384
@@ -54,6 +56,8 @@ class Run:
             check_same_job(self.dir, self.job)
             if self.dir.read_json("data.json") != data:
                 raise JobError(f"the data of run {self.dir.run} has changed since it began")
+        if self.foreign is not None and self.dir.shared:
+            self.dir.write(FOREIGN, self.foreign.imported.model)
         self.dir.write("job.toml", job_file)
         self.dir.write("job.json", self.job.to_json())
 
@@ -166,8 +170,15 @@ def stored_job(run_dir: RunDir) -> JobSpec:
     try:
         return JobSpec.model_validate_json(run_dir.read("job.json"))
     except (OSError, ValueError):
-        place = run_dir.at("job.json")
+        place = run_dir.where("job.json")
         raise JobError(f"{place} cannot be read; submit the job under another id") from None
+
+
+def stored_model(run_dir: RunDir | None) -> bytes | None:
+    """The foreign model that a run holds, if it does."""
+    if run_dir is None or not run_dir.shared or not run_dir.has(FOREIGN):
+        return None
+    return run_dir.read(FOREIGN)
 
 
 def _exit_status(fault: BaseException) -> int:

@@ -14,12 +14,14 @@ from certify.runs.run import Run
 from certify.stages.proving import BOUNDS, IMPORT, NETWORK
 from models.certificate_format import DOMAIN, NORM, SEMANTICS
 from models.errors import CertifyError
-from workers.answering import answering_graph
+from workers.answering import Answer, answering_graph
 from workers.cluster import all_cpus
 from workers.evaluating import answer_pieces
 from workers.sources.stream import Piece
 
 EVALUATION = "evaluation.json"
+COSTS = "costs.json"
+"""What each file of rows cost that the last attempt made; no part of the result."""
 
 
 def evaluate(run: Run) -> None:
@@ -34,23 +36,28 @@ def evaluate(run: Run) -> None:
     with run.follow("evaluate", total=len(streamed), unit="images") as progress:
         progress.advance(sum(piece.rows for piece in finished))
         actors = all_cpus(run.job.resources)
+        costs = []
         for answer in answer_pieces(graph, streamed, left, actors=actors):
             run.dir.write(rows_file(pieces[answer.number]), answer.table)
-            run.dir.record(
-                "shard ends",
-                stage="evaluate",
-                number=answer.number,
-                rows=answer.rows,
-                seconds=round(answer.seconds, 3),
-                peak_memory=answer.peak,
-            )
+            costs.append(_cost(answer))
             progress.advance(answer.rows)
+    run.dir.write_json(COSTS, costs)
     run.dir.write_json(EVALUATION, _summary(run, pieces))
 
 
 def rows_file(piece: Piece) -> str:
     """The artefact that holds a piece's rows."""
     return f"rows/{piece.number:06d}.parquet"
+
+
+def _cost(answer: Answer) -> dict[str, Any]:
+    return {
+        "number": answer.number,
+        "rows": answer.rows,
+        "seconds": round(answer.seconds, 3),
+        "bytes_written": len(answer.table),
+        "peak_memory": answer.peak,
+    }
 
 
 def _summary(run: Run, pieces: list[Piece]) -> dict[str, Any]:
@@ -64,14 +71,16 @@ def _summary(run: Run, pieces: list[Piece]) -> dict[str, Any]:
         correct += int(np.sum(known["label"].to_numpy() == known["prediction"].to_numpy()))
         digest = hashlib.sha256(content).hexdigest()
         files.append({"file": rows_file(piece), "rows": len(table), "sha256": digest})
-    bounds = run.dir.read_json(BOUNDS)
+    bounds, imported = run.dir.read_json(BOUNDS), run.dir.read_json(IMPORT)
     return {
         "verdict": None,
         "run": run.dir.run,
         "rows": sum(file["rows"] for file in files),
         "labelled": labelled,
         "correct": correct,
-        "source_sha256": run.dir.read_json(IMPORT)["sha256"],
+        "source_sha256": imported["sha256"],
+        "left_out": imported["left_out"],
+        "network_sha256": hashlib.sha256(run.dir.read(NETWORK)).hexdigest(),
         "program_sha256": bounds["program_sha256"],
         "bounds_sha256": hashlib.sha256(run.dir.read(BOUNDS)).hexdigest(),
         "lipschitz_bound": bounds["lipschitz_bound"],

@@ -72,8 +72,7 @@ def _keep(run_dir: RunDir, state: bytes, history: list[dict[str, Any]], *, best:
 def _delete_all_but(run_dir: RunDir, *, kept: set[int]) -> None:
     """Delete the states that nothing needs any more."""
     names = {_checkpoint(epoch) for epoch in kept}
-    for path in sorted(run_dir.at("train").glob("epoch-*.safetensors")):
-        name = f"train/{path.name}"
+    for name in run_dir.names("train/epoch-*.safetensors"):
         if name not in names:
             run_dir.delete(name)
 

@@ -48,7 +48,9 @@ def drive(run_dir: RunDir) -> dict[str, Any]:
 
         name = stored_job(run_dir).name
         with watched(run_dir, name=name):
-            job, dataset, foreign = read_inputs(stored_job(run_dir), read_origin(run_dir).folder)
+            job, dataset, foreign = read_inputs(
+                stored_job(run_dir), read_origin(run_dir).folder, run_dir=run_dir
+            )
 
             def waits(why: str) -> None:
                 obey()

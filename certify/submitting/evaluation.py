@@ -7,6 +7,7 @@ from certify.jobs.job import JobSpec, check_job
 from certify.jobs.template import kind_of_data, name_from
 from models.errors import JobError
 from reports.words import toml
+from workers.storage.places import is_url
 
 BUILT_IN = ("digits", "fashion-mnist")
 COMMAND = "certify evaluate"
@@ -79,6 +80,14 @@ def data_keys(data: str, source: str | None) -> dict[str, str]:
         return {"source": data}
     if source in BUILT_IN and data == source:
         return {"source": data}
+    if is_url(data) and source is None:
+        kinds = [kind for kind in ("parquet", "npz") if data.endswith(f".{kind}")]
+        if not kinds:
+            raise JobError(
+                f"{COMMAND}: {data}: the kind of data cannot be told from a URL without a file's "
+                "name; accepted is --source parquet, folder or npz"
+            )
+        source = kinds[0]
     return {"source": source or kind_of_data(Path(data)), "path": data}
 
 

@@ -10,7 +10,7 @@ from certify.jobs.job import JobSpec
 from certify.runs.interruption import heed, limited, listen
 from certify.runs.origin import Origin, attempts
 from certify.runs.progress import Reporter
-from certify.runs.run import Run, check_same_job, watched
+from certify.runs.run import Run, check_same_job, stored_model, watched
 from certify.runs.run_dir import RunDir
 from certify.runs.standing import command
 from certify.runs.steering import STOP
@@ -39,7 +39,7 @@ def run_here(job: JobSpec, text: bytes, *, folder: Path, run_dir: RunDir) -> dic
         CertifyError: If anything is refused or fails.
     """
     reporter = Reporter()
-    job, dataset, foreign = read_inputs(job, folder)
+    job, dataset, foreign = read_inputs(job, folder, run_dir=run_dir)
     check_same_job(run_dir, job)
     run_dir.create()
     with run_dir.locked():
@@ -68,7 +68,7 @@ def carry_out(run: Run, cluster: AbstractContextManager[None]) -> dict[str, Any]
     from certify.pipeline import run_job
 
     started = time.monotonic()
-    heed(run.dir.at(STOP))
+    heed(lambda: run.dir.has(STOP), every=run.dir.files.poll_seconds)
     run.note("PENDING", reason="Ray starts")
     with redirect_stdout(sys.stderr), cluster, limited(run.job.resources.time_limit):
         listen()  # Ray takes SIGTERM for itself
@@ -77,8 +77,15 @@ def carry_out(run: Run, cluster: AbstractContextManager[None]) -> dict[str, Any]
         return run_job(run)
 
 
-def read_inputs(job: JobSpec, folder: Path) -> tuple[JobSpec, Dataset, Foreign | None]:
+def read_inputs(
+    job: JobSpec, folder: Path, *, run_dir: RunDir | None = None
+) -> tuple[JobSpec, Dataset, Foreign | None]:
     """The images of a job, and the model where somebody else trained it.
+
+    Args:
+        job: what is asked for.
+        folder: where relative paths of the job begin.
+        run_dir: of the run, which may hold the model.
 
     Returns:
         The job, which then speaks of one foreign file and no other; its data; its model.
@@ -87,7 +94,7 @@ def read_inputs(job: JobSpec, folder: Path) -> tuple[JobSpec, Dataset, Foreign |
         CertifyError: If they are refused.
     """
     if isinstance(job.model, OnnxSpec):
-        foreign = _foreign(job, job.model, folder)
+        foreign = _foreign(job, job.model, folder, stored_model(run_dir))
         return job.with_model_hash(foreign.sha256), foreign.dataset, foreign
     return job, load_data(job.data, seed=job.seed, folder=folder), None
 
@@ -102,7 +109,7 @@ def rehearse_here(job: JobSpec, folder: Path) -> str:
         CertifyError: If the data or the model is refused.
     """
     if isinstance(job.model, OnnxSpec):
-        return _described(_foreign(job, job.model, folder))
+        return _described(_foreign(job, job.model, folder, None))
     dataset = load_data(job.data, seed=job.seed, folder=folder)
     told = lesson(
         dataset,
@@ -120,9 +127,9 @@ def rehearse_here(job: JobSpec, folder: Path) -> str:
     )
 
 
-def _foreign(job: JobSpec, model: OnnxSpec, folder: Path) -> Foreign:
+def _foreign(job: JobSpec, model: OnnxSpec, folder: Path, stored: bytes | None) -> Foreign:
     read = read_foreign if job.evaluate is None else read_streamed
-    return read(model, job.data, folder=folder)
+    return read(model, job.data, folder=folder, stored=stored)
 
 
 def _described(foreign: Foreign) -> str:

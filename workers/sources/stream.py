@@ -18,7 +18,7 @@ from models.errors import DataError
 from workers.sources.folder import LEFT_BY_SYSTEMS, PART_FOLDERS, SUFFIXES
 from workers.sources.parquet_columns import class_names, column_of_images, column_of_labels
 from workers.sources.source import accepted_names, unreadable
-from workers.storage.disk import Disk
+from workers.storage.places import Place
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Stream:
         labels: column of the labels in Parquet; for images a word if their folders are classes.
     """
 
-    place: Disk
+    place: Place
     parquet: bool
     files: tuple[tuple[str, int, int], ...]
     classes: tuple[str, ...] | None
@@ -96,7 +96,7 @@ class Stream:
         }
 
 
-def list_parquet(place: Disk, *, label_column: str | None) -> Stream:
+def list_parquet(place: Place, *, label_column: str | None) -> Stream:
     """Every Parquet file of a place; their footers are read and nothing else.
 
     Raises:
@@ -131,7 +131,7 @@ def list_parquet(place: Disk, *, label_column: str | None) -> Stream:
     return Stream(place, True, tuple(files), names, label)
 
 
-def list_images(place: Disk) -> Stream:
+def list_images(place: Place) -> Stream:
     """Every image below a folder: `name.png`, `class/name.png` or `part/class/name.png`.
 
     Raises:
@@ -164,7 +164,7 @@ def class_folder(name: str) -> str:
     return PurePosixPath(name).parts[-2]
 
 
-def _check_depth(place: Disk, parents: Sequence[tuple[str, ...]]) -> None:
+def _check_depth(place: Place, parents: Sequence[tuple[str, ...]]) -> None:
     depths = {len(parts) for parts in parents}
     parts = {path[0] for path in parents if len(path) == 2}
     if len(depths) > 1 or max(depths) > 2 or not parts <= set(PART_FOLDERS):
