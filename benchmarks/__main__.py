@@ -4,7 +4,7 @@ import importlib
 import os
 import sys
 
-NAMES = ("bounds", "certification", "attacks", "augmentation", "layers")
+NAMES = ("bounds", "certification", "attacks", "augmentation", "layers", "workers")
 
 
 def main() -> None:
