@@ -291,3 +291,31 @@ def test_runs_that_share_a_cluster_survive_what_happens_to_them(user, head, undi
     for run_dir in made.values():
         for name in SAME:
             assert run_dir.read(name) == undisturbed.read(name), (run_dir.run, name)
+
+
+@pytest.mark.fuzz
+@pytest.mark.timeout(1800)
+def test_twenty_runs_at_once_all_end_and_are_told_right_at_every_moment(user, head, undisturbed):
+    made = {run: seeded(user, undisturbed, run) for run in (f"many-{at:02d}" for at in range(20))}
+    submitted = [
+        ["submit", "job.toml", "--run", run, "--address", head["address"], "--no-wait"]
+        for run in made
+    ]
+    status, out, err = user.run(json.dumps(submitted), code=("-c", SEVERAL))
+    assert out.splitlines() == [word for run in made for word in (run, "EXIT 0")], err
+    seen = {run: [read_record(made[run]).status] for run in made}
+    while any(statuses[-1] in LIVE for statuses in seen.values()):
+        for run, statuses in seen.items():
+            if (status := read_record(made[run]).status) != statuses[-1]:
+                statuses.append(status)
+        working = sum(statuses[-1] == "RUNNING" for statuses in seen.values())
+        assert working <= (os.cpu_count() or 1) + 1  # one may have ended since it was looked at
+        time.sleep(0.1)
+    order = ["PENDING", "RUNNING", "SUCCEEDED"]
+    for run, statuses in seen.items():
+        assert statuses == order[-len(statuses) :], (run, read_record(made[run]).reason)
+    told = {each["run"]: each for each in json.loads(user.run("list", "--json")[1])}
+    for run, run_dir in made.items():
+        assert (told[run]["status"], told[run]["verdict"]) == ("SUCCEEDED", "passed")
+        for name in SAME:
+            assert run_dir.read(name) == undisturbed.read(name), (run, name)

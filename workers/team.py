@@ -184,7 +184,10 @@ def _train_member(told: Lesson, ledger: Any, lesson: dict[str, Any]) -> None:
     threads(told.threads)
     context = get_context()
     rank, size = context.get_world_rank(), context.get_world_size()
-    device = str(get_device()) if told.device != "cpu" else "cpu"
+    device = "cpu"
+    if told.device != "cpu":
+        torch.cuda.set_device(get_device())
+        device = str(get_device())
 
     def gather(mine: torch.Tensor) -> torch.Tensor:
         everyones = [torch.empty_like(mine) for _ in range(size)]
