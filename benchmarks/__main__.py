@@ -4,7 +4,16 @@ import importlib
 import os
 import sys
 
-NAMES = ("bounds", "certification", "attacks", "augmentation", "layers", "batch", "costs")
+NAMES = (
+    "bounds",
+    "certification",
+    "attacks",
+    "augmentation",
+    "layers",
+    "batch",
+    "costs",
+    "workers",
+)
 
 
 def main() -> None:

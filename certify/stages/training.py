@@ -33,7 +33,8 @@ def train(run: Run) -> None:
             _keep(run.dir, trained, history, best=lessons.best_epoch(told, history))
             progress.advance(note=_in_a_few_words(metrics))
     shipped = lessons.best_epoch(told, history)
-    run.dir.record("trained", epochs=len(history), shipped_epoch=shipped)
+    made = {"workers": told.workers, "parts": told.train.accumulate, "threads": told.threads}
+    run.dir.record("trained", epochs=len(history), shipped_epoch=shipped, **made)
     run.dir.write(WEIGHTS, run.dir.read(_checkpoint(shipped)))
     _delete_all_but(run.dir, kept=set())
 
