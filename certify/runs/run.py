@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from certify.jobs.job import JobSpec
 from certify.runs.environment import describe_environment
 from certify.runs.interruption import obey
-from certify.jobs.job import JobSpec
 from certify.runs.progress import QUIET_SECONDS, Reporter, StageProgress
 from certify.runs.records import EXIT_STATUS, Record, stored
 from certify.runs.run_dir import RunDir

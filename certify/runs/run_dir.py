@@ -95,23 +95,7 @@ class RunDir:
         Raises:
             ClusterError: If the disk refuses.
         """
-        target = self.at(name)
-        data = content.encode() if isinstance(content, str) else content
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            handle, beside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(beside).chmod(0o644)
-                Path(beside).replace(target)
-            except BaseException:
-                Path(beside).unlink(missing_ok=True)
-                raise
-        except OSError as fault:
-            raise ClusterError(f"{target} cannot be written: {fault.strerror}") from None
+        write_whole(self.at(name), content.encode() if isinstance(content, str) else content)
 
     def write_json(self, name: str, value: Any) -> None:
         """Write numbers and texts; NaN and infinities are refused."""
@@ -173,6 +157,29 @@ class RunDir:
                 file.write((torn * "\n" + line + "\n").encode())
         except OSError as fault:
             raise ClusterError(f"{path} cannot be written: {fault.strerror}") from None
+
+
+def write_whole(target: Path, data: bytes) -> None:
+    """Write a file, whole or not at all.
+
+    Raises:
+        ClusterError: If the disk refuses.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, beside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(beside).chmod(0o644)
+            Path(beside).replace(target)
+        except BaseException:
+            Path(beside).unlink(missing_ok=True)
+            raise
+    except OSError as fault:
+        raise ClusterError(f"{target} cannot be written: {fault.strerror}") from None
 
 
 def new_run_id(name: str) -> str:
