@@ -21,12 +21,12 @@ CONSTANT = 563.0
 TIMES_BETTER = 50
 RIGHT = {True: 0.90, False: 0.98}
 """Share of signs that must be right, in the quick and in the long form."""
-BATCH, RATE = 512, 8e-3
+BATCH = 512
 NEAR = 6 / SIDE  # standard deviation of the places near a curve
 PICTURE = 101  # places to a side of the picture
 READING = (
     "The network has two inputs and no other knowledge of the curves than signed distances at "
-    "random places, half of them close to a curve. Its error is compared with that of the best "
+    "random places. Its error is compared with that of the best "
     "constant, and its sign is read on a fine grid, as a classifier’s would be.",
     "The proven bound is that of the file that would ship. It is 1, so |f| is a certified radius "
     "everywhere; where f is the signed distance itself, it is the largest there is. Constraining "
@@ -42,14 +42,32 @@ CAPTION = (
 def runs(*, quick: bool) -> list[Setting]:
     """One network; smaller and trained for less in the quick form."""
     if quick:
-        return [{"widths": (128, 128, 128), "steps": 1200, "examples": 30_000, "grid": 300}]
-    return [{"widths": (256,) * 4, "steps": 12_000, "examples": 200_000, "grid": 1000}]
+        return [
+            {
+                "widths": (128,) * 4,
+                "rate": 8e-3,
+                "steps": 1200,
+                "examples": 30_000,
+                "near": 0.0,
+                "grid": 200,
+            }
+        ]
+    return [
+        {
+            "widths": (256,) * 4,
+            "rate": 4e-3,
+            "steps": 8_000,
+            "examples": 200_000,
+            "near": 0.5,
+            "grid": 1000,
+        }
+    ]
 
 
 def run(setting: Setting, *, seed: int, data: Dataset | None) -> Outcome:  # noqa: ARG001
     """Fit the signed distance, prove what was fitted, and read it on a grid."""
     curves, rng = snowflakes(), np.random.default_rng(seed)
-    places = training_places(setting["examples"], rng=rng)
+    places = training_places(setting["examples"], near=setting["near"], rng=rng)
     distances = curves.signed_distance(places.astype(np.float64))
     points = torch.tensor(places)
     targets = torch.tensor(distances, dtype=torch.float32)
@@ -60,9 +78,10 @@ def run(setting: Setting, *, seed: int, data: Dataset | None) -> Outcome:  # noq
 
     def loss(_: int) -> torch.Tensor:
         batch = torch.randint(len(points), (BATCH,), generator=draw)
-        return 100 * (network(points[batch]) - targets[batch]).square().mean()
+        missed: torch.Tensor = network(points[batch]) - targets[batch]
+        return 100 * missed.square().mean()
 
-    fit(network, loss, steps=setting["steps"], rate=RATE)
+    fit(network, loss, steps=setting["steps"], rate=setting["rate"])
     found = proved(network)
     side = (np.arange(setting["grid"]) + 0.5) / setting["grid"]
     grid = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2).astype(np.float32)
@@ -79,7 +98,7 @@ def conclude(outcomes: Sequence[Outcome], *, quick: bool) -> Finding:
     """Hold the network's error, sign and bound against the claim."""
     (found,) = outcomes
     expectations = (
-        near("mean squared error of the best constant", found["constant"], CONSTANT, within=5),
+        near("mean squared error of the best constant", found["constant"], CONSTANT, within=12),
         at_least(
             "how many times smaller the network’s is",
             found["constant"] / found["error"],
@@ -113,15 +132,16 @@ def conclude(outcomes: Sequence[Outcome], *, quick: bool) -> Finding:
     return Finding(expectations, numbers, (panel,), CAPTION, notes)
 
 
-def training_places(count: int, *, rng: np.random.Generator) -> Float[np.ndarray, "points 2"]:
-    """Places in the square, half of them anywhere and half of them near a curve; float32."""
-    curves = snowflakes()
-    segment, share = rng.integers(len(curves.starts), size=count // 2), rng.random((count // 2, 1))
+def training_places(
+    count: int, *, near: float, rng: np.random.Generator
+) -> Float[np.ndarray, "points 2"]:
+    """Places in the square, float32: a share of them near a curve and the others anywhere."""
+    curves, close = snowflakes(), round(near * count)
+    segment, share = rng.integers(len(curves.starts), size=close), rng.random((close, 1))
     start, end = curves.starts[segment], curves.ends[segment]
-    near_by = start + share * (end - start) + NEAR * rng.standard_normal((count // 2, 2))
-    anywhere = rng.random((count - count // 2, 2))
-    places = np.concatenate((np.clip(near_by, 0, 1), anywhere)).astype(np.float32)
-    return places
+    near_by = start + share * (end - start) + NEAR * rng.standard_normal((close, 2))
+    anywhere = rng.random((count - close, 2))
+    return np.concatenate((np.clip(near_by, 0, 1), anywhere)).astype(np.float32)
 
 
 def compared(

@@ -10,14 +10,12 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.spatial import cKDTree
 
-from models.errors import CertifyError
-
 SIDE = 400.0
 ORDER = 4
 SIZES = (0.87, 0.45)
 """Side of each snowflake's first triangle, as a share of the square's."""
 NEAREST = 16
-"""Segments that are looked at for each point, those with the nearest middles."""
+"""Segments that are looked at for each point first."""
 Places = Float[np.ndarray, "points 2"]
 
 
@@ -29,11 +27,7 @@ class Snowflakes:
     ends: Places
 
     def signed_distance(self, points: Places) -> Float[np.ndarray, " points"]:
-        """Distance to the nearest point of a curve: positive between the two, exact to rounding.
-
-        Raises:
-            CertifyError: If a segment that was not looked at may be nearer.
-        """
+        """Distance to the nearest point of a curve: positive between the two, exact to rounding."""
         distance = self.nearest(points)[0]
         signed: np.ndarray = np.where(self.between(points), distance, -distance)
         return signed
@@ -93,11 +87,9 @@ def nearest_on_segments(
         points: from where is looked.
         starts: of the segments.
         ends: of the segments.
-        looked_at: segments with the nearest middles that are looked at for a point.
-
-    Raises:
-        CertifyError: If one that was not looked at may be nearer: its middle is nearer than what
-            was found and half of the longest segment.
+        looked_at: segments with the nearest middles that are looked at for a point first; more
+            where another may be nearer: its middle is nearer than what was found and half of the
+            longest segment.
     """
     tree, longest = cKDTree((starts + ends) / 2), np.linalg.norm(ends - starts, axis=1).max()
     count = min(looked_at, len(starts))
@@ -110,6 +102,9 @@ def nearest_on_segments(
         distance = np.linalg.norm(points - place, axis=1)
         nearer = distance < best
         best, places[nearer] = np.where(nearer, distance, best), place[nearer]
-    if count < len(starts) and (far[:, -1] - longest / 2 < best).any():
-        raise CertifyError(f"{looked_at} segments to a point are too few; accepted are more")
+    unsure = np.flatnonzero((far[:, -1] - longest / 2 < best) & (count < len(starts)))
+    if len(unsure):
+        best[unsure], places[unsure] = nearest_on_segments(
+            points[unsure], starts, ends, looked_at=4 * looked_at
+        )
     return best, places

@@ -67,6 +67,12 @@ class Study:
 
 STUDIES = (
     Study(
+        "boundary",
+        "Any decision boundary can be fitted by a 1-Lipschitz network: the constraint takes none "
+        "away.",
+        (FACES, SORTING),
+    ),
+    Study(
         "separable",
         "Classes that do not touch can be told apart by a 1-Lipschitz network without an error; "
         "a small temperature trades that away for margin.",
@@ -96,6 +102,27 @@ STUDIES = (
         "Classifying by a 1-Lipschitz function is optimal transport: the largest mean margin is "
         "the Wasserstein-1 distance of the classes, and the losses lie between it and the hinge.",
         (FACES, HKR),
+    ),
+    Study(
+        "tightness",
+        "For a signed distance the certificate is exact: no attack needs more than the certified "
+        "radius, and none succeeds with less.",
+        (FACES, HKR),
+        images=("digits", "digits"),
+    ),
+    Study(
+        "front",
+        "The dials of a loss move a classifier along the front between accuracy and robustness: "
+        "the temperature τ, the hinge’s margin m, HKR’s α.",
+        (FACES, HKR),
+        images=("digits", "fashion-mnist"),
+    ),
+    Study(
+        "consistency",
+        "The gap between training and test loss closes with data for a fixed loss, sooner at a "
+        "small temperature τ; random labels can be fitted all the same.",
+        (FACES,),
+        images=("digits", "fashion-mnist"),
     ),
     Study(
         "capacity",
