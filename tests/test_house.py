@@ -44,6 +44,7 @@ def loaded_by(*arguments, modules):
         ["list"],
         ["status"],
         ["logs", "none"],
+        ["study", "list"],
     ],
 )
 def test_a_command_that_computes_nothing_loads_neither_torch_nor_ray(arguments):

@@ -17,12 +17,13 @@ from models.proof.operators.affine import Dense, Scale, Shift
 from models.proof.operators.branches import Concatenation, Extreme, Sum
 from models.proof.operators.convolution import Convolution
 from models.proof.operators.elementwise import Activation, Clip
+from models.proof.operators.lines import PAD
 from models.proof.operators.operator import Constant, Operator
 from models.proof.operators.pooling import AveragePool, MaxPool, Pooling
 from models.proof.operators.powers import Product, Square
 from models.proof.operators.reduction import Reduction
 from models.proof.operators.routing import Move
-from models.proof.operators.selection import PAD, Selection
+from models.proof.operators.selection import Selection
 from models.proof.operators.sorting import TopK
 
 
