@@ -26,6 +26,9 @@ class CertifiedRadiusLossSpec(Spec):
     """Radius at which the pull fades, in input units."""
     temperature: PositiveFloat = 0.25
     """Width of the fading, in input units."""
+    saturation: PositiveFloat | None = None
+    """Most that one example can cost, in input units: less gives up more of those that have no
+    radius, for larger ones elsewhere; no limit if left out."""
 
 
 class EmmaLossSpec(Spec):
