@@ -253,6 +253,17 @@ def test_scaling_the_head_changes_nothing(name, classes, scale):
     torch.testing.assert_close(loss_of(spec, features @ scaled.T, labels, head=scaled), plain)
 
 
+def test_the_saturating_dials_are_met_and_those_between_and_beyond_follow():
+    def dials(eps):
+        return tuple(loss_dials("certified-radius", eps).values())
+
+    assert dials(0.5) == (0.6, 0.2, 0.8)
+    assert dials(1.0) == pytest.approx((1.1, 0.3, 1.5))
+    assert dials(0.75) == pytest.approx((0.85, 0.25, 1.15))
+    assert dials(2.0) == pytest.approx((2.2, 0.6, 3.0))
+    assert dials(0.4999) == radius_dials(0.4999)  # none is measured: no saturation
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_rival_that_comes_nearer_makes_no_loss_smaller(name):
     """From an even start, up for the true class is down for the loss, and up for a rival is up."""
