@@ -6,6 +6,7 @@ it that was reserved: cancelling one that is about to answer can end the whole p
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -84,32 +85,52 @@ def as_completed(references: Iterable[Any]) -> Iterator[tuple[int, Any]]:
         yield places[done], result(done)
 
 
-def run_chains(chains: Iterable[Generator[Any, Any, None]]) -> Iterator[tuple[Any, Any]]:
+def run_chains(
+    chains: Iterable[Generator[Any, Any, None]], *, at_once: int | None = None
+) -> Iterator[tuple[Any, Any]]:
     """Run chains of tasks side by side, each to its end.
 
     Args:
         chains: each yields a task with a label, and is sent the answer before it yields the next.
+            What a task raises is raised in its chain, which may go on from there or end.
+        at_once: most chains side by side; all of them if left out.  A chain begins, and is taken
+            from `chains`, once there is room for it.
 
     Yields:
         Labels with their answers, as they come.
+
+    Raises:
+        CertifyError: What a chain lets through.
     """
     import ray
 
+    left = iter(chains)
     waiting: dict[Any, tuple[Any, Generator[Any, Any, None]]] = {}
 
-    def advance(chain: Generator[Any, Any, None], answer: Any) -> None:
+    def advance(chain: Generator[Any, Any, None], move: Callable[[], tuple[Any, Any]]) -> None:
         with contextlib.suppress(StopIteration):
-            label, task = chain.send(answer)
+            label, task = move()
             waiting[task] = label, chain
 
-    for chain in chains:
-        advance(chain, None)
+    def fill() -> None:
+        while at_once is None or len(waiting) < at_once:
+            chain = next(left, None)
+            if chain is None:
+                return
+            advance(chain, functools.partial(chain.send, None))
+
+    fill()
     while waiting:
         (done, *_), _ = ray.wait(list(waiting), num_returns=1)
         label, chain = waiting.pop(done)
-        answer = result(done)
-        yield label, answer
-        advance(chain, answer)
+        try:
+            answer = result(done)
+        except CertifyError as fault:
+            advance(chain, functools.partial(chain.throw, fault))
+        else:
+            yield label, answer
+            advance(chain, functools.partial(chain.send, answer))
+        fill()
 
 
 def threads(count: int) -> None:

@@ -131,10 +131,26 @@ def load_job(path: Path, *, overrides: Iterable[str] = ()) -> JobSpec:
 
     Args:
         path: a TOML file.
-        overrides: `key=value` each, the key dotted, the value TOML or a plain string.
+        overrides: as `read_keys` takes them.
 
     Raises:
         JobError: With every fault of the file.
+    """
+    keys = read_keys(path, overrides=overrides)
+    if "sweep" in keys:
+        raise JobError(f"{path}: sweep: found a sweep of many jobs; accepted is a job of one run")
+    return check_job(keys, place=str(path))
+
+
+def read_keys(path: Path, *, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """The tables and keys of a job file, unchecked.
+
+    Args:
+        path: a TOML file.
+        overrides: `key=value` each, the key dotted, the value TOML or a plain string.
+
+    Raises:
+        JobError: If the file is no TOML, or an override has another form.
     """
     try:
         keys = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -145,7 +161,7 @@ def load_job(path: Path, *, overrides: Iterable[str] = ()) -> JobSpec:
         raise JobError(f"{path}: not TOML: {fault}") from None
     for override in overrides:
         _apply(keys, override)
-    return check_job(keys, place=str(path))
+    return keys
 
 
 def check_job(keys: Mapping[str, Any], *, place: str) -> JobSpec:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from certify.jobs.job import JobSpec
 from certify.runs.environment import describe_environment
 from certify.runs.interruption import obey
-from certify.jobs.job import JobSpec
+from certify.runs.kinds import refuse_other_kind
 from certify.runs.progress import QUIET_SECONDS, Reporter, StageProgress
 from certify.runs.records import EXIT_STATUS, Record, stored
 from certify.runs.run_dir import RunDir
@@ -50,7 +51,7 @@ class Run:
             self.dir.write_json("data.json", data)
             self.dir.write_json("environment.json", describe_environment())
         else:
-            check_same_job(self.dir, self.job)
+            _refuse_other_job(self.dir, self.job)
             if self.dir.read_json("data.json") != data:
                 raise JobError(f"the data of run {self.dir.run} has changed since it began")
         self.dir.write("job.toml", job_file)
@@ -146,14 +147,12 @@ def check_same_job(run_dir: RunDir, job: JobSpec) -> None:
     """Make sure that a folder is empty, or belongs to a job that gives the same result.
 
     Raises:
-        JobError: If it holds another job.
+        JobError: If it holds another job, or a sweep.
     """
+    refuse_other_kind(run_dir)
     if not run_dir.has("job.json"):
         return
-    if stored_job(run_dir).sha256() != job.sha256():
-        raise JobError(
-            f"run {run_dir.run} exists with another job; accepted is the same job, or another id"
-        )
+    _refuse_other_job(run_dir, job)
 
 
 def stored_job(run_dir: RunDir) -> JobSpec:
@@ -167,6 +166,13 @@ def stored_job(run_dir: RunDir) -> JobSpec:
     except (OSError, ValueError):
         place = run_dir.at("job.json")
         raise JobError(f"{place} cannot be read; submit the job under another id") from None
+
+
+def _refuse_other_job(run_dir: RunDir, job: JobSpec) -> None:
+    if stored_job(run_dir).sha256() != job.sha256():
+        raise JobError(
+            f"run {run_dir.run} exists with another job; accepted is the same job, or another id"
+        )
 
 
 def _exit_status(fault: BaseException) -> int:
