@@ -12,6 +12,7 @@ import typer.main
 
 from certify.cli import app
 from certify.jobs.job import load_job
+from certify.jobs.sweep import Sweep, load_plan
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("certify", "workers", "models", "reports")
@@ -86,7 +87,9 @@ def test_the_readmes_job_is_accepted(tmp_path):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.toml")), ids=lambda p: p.name)
 def test_every_example_is_accepted(path):
-    assert load_job(path).name == path.stem
+    plan = load_plan(path)
+    job = plan.example if isinstance(plan, Sweep) else plan
+    assert job.name == path.stem
 
 
 def test_every_file_that_the_readme_names_is_there():
@@ -128,7 +131,7 @@ def test_no_file_names_a_machine_or_a_registry():
 
 def test_the_pinned_versions_cover_every_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    wanted = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
     pinned = {
         line.split("==")[0].lower()
         for line in (ROOT / "constraints.txt").read_text().splitlines()

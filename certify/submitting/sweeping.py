@@ -18,7 +18,6 @@ from certify.runs.steering import STOP
 from certify.stages.sweep import Search, run_sweep
 from certify.stages.trial import on_validation
 from models.errors import JobError
-from models.splits import Dataset
 from workers.cluster import embedded_cluster, warm_up
 from workers.data import describe, load_data
 from workers.training import lesson, rehearse
@@ -39,7 +38,7 @@ def sweep_here(sweep: Sweep, text: bytes, *, folder: Path, run_dir: RunDir) -> d
     Raises:
         CertifyError: If anything is refused or fails.
     """
-    search = _search(sweep, folder=folder, run_dir=run_dir)
+    search = search_of(sweep, folder=folder, run_dir=run_dir)
     job, reporter = search.run.job, search.run.reporter
     _check_same_sweep(run_dir, sweep)
     run_dir.create()
@@ -48,7 +47,7 @@ def sweep_here(sweep: Sweep, text: bytes, *, folder: Path, run_dir: RunDir) -> d
         Origin(folder.resolve(), attempt=attempts(run_dir)).write(run_dir)
         again = command("resume", run_dir)
         reporter.say(f"run {run_dir.run}; stop it with Ctrl-C, continue it with: {again}")
-        _open(search, text)
+        open_sweep(search, text)
         with watched(run_dir, name=job.name):
             return _carry_out(search, embedded_cluster(job.resources))
 
@@ -99,26 +98,35 @@ def stored_sweep(run_dir: RunDir) -> Sweep:
         raise JobError(f"{place} cannot be read; submit the sweep under another id") from None
 
 
-def _search(sweep: Sweep, *, folder: Path, run_dir: RunDir) -> Search:
+def search_of(sweep: Sweep, *, folder: Path, run_dir: RunDir) -> Search:
+    """A sweep with its data, of which it is given no test image.
+
+    Raises:
+        DataError: If the data is refused.
+    """
     job = sweep.example
     dataset = load_data(job.data, seed=job.seed, folder=folder)
     run = Run(job, on_validation(dataset), run_dir, Reporter())
     return Search(sweep, run, folder.resolve())
 
 
-def _open(search: Search, text: bytes) -> None:
-    """Write what the sweep begins with, or make sure that its data is the same."""
-    run_dir, data = search.run.dir, _seen(search.run.dataset)
+def open_sweep(search: Search, text: bytes) -> None:
+    """Write what a sweep begins with, or make sure that its data is the same.
+
+    Args:
+        search: whose folder this process holds.
+        text: the file as it was written.
+
+    Raises:
+        JobError: If the data has changed since the sweep began.
+    """
+    run_dir, data = search.run.dir, describe(search.run.dataset)
     if run_dir.has("data.json") and run_dir.read_json("data.json") != data:
         raise JobError(f"the data of run {run_dir.run} has changed since it began")
     run_dir.write_json("data.json", data)
     run_dir.write("job.toml", text)
     run_dir.write_json(SWEEP, search.sweep.to_json())
     search.run.note("PENDING")
-
-
-def _seen(dataset: Dataset) -> dict[str, object]:
-    return describe(dataset)
 
 
 def _carry_out(search: Search, cluster: AbstractContextManager[None]) -> dict[str, Any]:
