@@ -12,7 +12,7 @@ from typing import Any
 from models.errors import CertifyError
 from models.model_spec import TrainedSpec
 from models.spec import ResourcesSpec
-from models.splits import Dataset, Split, refuse_unreachable
+from models.splits import Dataset, Examples, Split, refuse_unreachable
 from models.train_spec import TrainSpec
 from workers.cluster import task_cpus
 from workers.tasks import device, remote, result, share, threads
@@ -155,7 +155,7 @@ def rehearse(told: Lesson, dataset: Dataset) -> None:
 
 
 def _train_epoch(
-    told: Lesson, train: Split, validation: Split, state: bytes | None, epoch: int
+    told: Lesson, train: Examples, validation: Split, state: bytes | None, epoch: int
 ) -> tuple[bytes, Metrics]:
     """One epoch and a look at the validation part, after an exact projection."""
     from models.networks.training import finished_network, start_training, train_epoch

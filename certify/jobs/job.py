@@ -28,8 +28,8 @@ from models.train_spec import TrainSpec
 UNION_TAGS = (*ARCHITECTURES, *LOSSES)
 """Places that pydantic adds for a union's member and that are no keys of the file."""
 
-SHARES = ("validation", "test")
-"""Keys of `data` that say how a part is cut off."""
+OF_TRAINING = ("validation", "test", "buffer")
+"""Keys of `data` that only training asks for: how a part is cut off, how much of one is held."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 
@@ -83,7 +83,7 @@ class JobSpec(Spec):
     @model_validator(mode="after")
     def _a_foreign_model_is_not_trained(self) -> "JobSpec":
         if isinstance(self.model, OnnxSpec):
-            asked = [f"data.{key}" for key in SHARES if key in self.data.model_fields_set]
+            asked = [f"data.{key}" for key in OF_TRAINING if key in self.data.model_fields_set]
             asked += ["train"] if "train" in self.model_fields_set else []
             if asked:
                 raise ValueError(
@@ -110,7 +110,9 @@ class JobSpec(Spec):
         found: dict[str, Any] = self.model_dump(mode="json")
         if isinstance(self.model, OnnxSpec):
             del found["train"]
-            found["data"] = {key: found["data"][key] for key in found["data"] if key not in SHARES}
+            found["data"] = {
+                key: found["data"][key] for key in found["data"] if key not in OF_TRAINING
+            }
         return found
 
     def with_model_hash(self, sha256: str) -> "JobSpec":

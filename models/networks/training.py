@@ -38,7 +38,7 @@ from models.networks.training_state import (
     with_average,
 )
 from models.networks.validation import refuse_empty
-from models.splits import Split
+from models.splits import Examples
 from models.train_spec import TrainSpec
 
 BETAS = (0.9, 0.99)
@@ -47,7 +47,7 @@ FULL_RATE_ENTRIES = 400**2  # larger matrices take smaller steps: 512 × 6144 ra
 
 
 def start_training(
-    model: TrainedSpec, train: TrainSpec, split: Split, *, classes: int, seed: int
+    model: TrainedSpec, train: TrainSpec, split: Examples, *, classes: int, seed: int
 ) -> bytes:
     """The state before the first epoch: axes and biases from the data, the rest from the seed.
 
@@ -65,7 +65,7 @@ def train_epoch(
     state: bytes,
     model: TrainedSpec,
     train: TrainSpec,
-    split: Split,
+    split: Examples,
     *,
     classes: int,
     seed: int,
@@ -97,7 +97,7 @@ def train_epoch(
     if progress.epochs != epoch:
         raise CertifyError(f"the state has {progress.epochs} epochs behind it, not {epoch}")
     refuse_empty(split)
-    input_shape = split.images.shape[1:]
+    input_shape = split.input_shape
     network = unpack_network(tensors, model, input_shape=input_shape, classes=classes).to(device)
     optimizer = _optimizer(network, train)
     unpack_moments(tensors, network, optimizer, steps=progress.steps)
@@ -105,7 +105,7 @@ def train_epoch(
     batch_size = min(train.batch_size, len(split))
     steps = len(split) // batch_size
     total = train.epochs * steps
-    order = np.random.default_rng([seed, epoch]).permutation(len(split))
+    order = split.order(seed, epoch)
     total_loss, worst_drift, factor = torch.zeros((), device=device), 0.0, 0.0
     for step in range(steps):
         batch = split.take(order[step * batch_size : (step + 1) * batch_size])

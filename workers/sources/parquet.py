@@ -37,13 +37,16 @@ PART_WORDS = {
 ROWS = 4096  # read and decoded at a time
 
 
-def read_parquet(path: Path, *, label_column: str | None = None) -> Source:
+def read_parquet(
+    path: Path, *, label_column: str | None = None, buffer: int | None = None
+) -> Source:
     """The parts of a Parquet file, or of a folder of them, or of its subfolder `data`.
 
     Args:
         path: one file is one part, to be cut; in a folder, names tell the parts:
             `train-00000-of-00002.parquet`, `test.parquet`.
         label_column: which column holds the labels; needed where several could.
+        buffer: of the training part, the most images that are held; all if left out.
 
     Raises:
         DataError: For files that do not fit each other, or are not in this layout.
@@ -52,6 +55,12 @@ def read_parquet(path: Path, *, label_column: str | None = None) -> Source:
     kind = None
     all_names: dict[Path, tuple[str, ...] | None] = {}
     for name, files in _part_files(path).items():
+        if name == "train" and buffer is not None:
+            from workers.sources.stored_parquet import stored_part
+
+            parts[name], named, kind = stored_part(files, label_column=label_column, buffer=buffer)
+            all_names |= named
+            continue
         pieces = []
         for file in files:
             piece, all_names[file], kind = _read_file(file, label_column=label_column, kind=kind)
@@ -120,13 +129,13 @@ def _read_file(
     row = 0
     try:
         with pq.ParquetFile(path) as stored:
-            image, label = _columns(stored.schema_arrow, path=path, label_column=label_column)
-            names = _class_names(stored.schema_arrow, label, path=path)
+            image, label = columns_of(stored.schema_arrow, path=path, label_column=label_column)
+            names = class_names_of(stored.schema_arrow, label, path=path)
             for batch in stored.iter_batches(ROWS, columns=[f"{image}.bytes", label]):
                 if not batch.num_rows:  # an empty row group
                     continue
-                contents = _contents(batch.column(image), row=row, where=f"{path}: {image}")
-                labels.append(_labels(batch.column(label), row=row, where=f"{path}: {label}"))
+                contents = contents_of(batch.column(image), row=row, where=f"{path}: {image}")
+                labels.append(labels_of(batch.column(label), row=row, where=f"{path}: {label}"))
                 places = [f"{path}: {image}[{row + i}]" for i in range(len(contents))]
                 decoded, kind = decode_images(places, contents.__getitem__, kind=kind)
                 pixels.append(decoded)
@@ -139,7 +148,7 @@ def _read_file(
     return examples, names, kind
 
 
-def _columns(schema: pa.Schema, *, path: Path, label_column: str | None) -> tuple[str, str]:
+def columns_of(schema: pa.Schema, *, path: Path, label_column: str | None) -> tuple[str, str]:
     """Names of the columns of images and labels."""
     found = ", ".join(schema.names) or "none"
     wanted = LABEL_COLUMNS if label_column is None else (label_column,)
@@ -165,7 +174,7 @@ def _columns(schema: pa.Schema, *, path: Path, label_column: str | None) -> tupl
     return image.name, label.name
 
 
-def _class_names(schema: pa.Schema, label: str, *, path: Path) -> tuple[str, ...] | None:
+def class_names_of(schema: pa.Schema, label: str, *, path: Path) -> tuple[str, ...] | None:
     """Names of the classes that Hugging Face's metadata give to a column, if they do."""
     stored = (schema.metadata or {}).get(b"huggingface")
     if stored is None:
@@ -184,7 +193,7 @@ def _class_names(schema: pa.Schema, label: str, *, path: Path) -> tuple[str, ...
     return accepted_names(node, where=where)
 
 
-def _contents(column: pa.StructArray, *, row: int, where: str) -> list[bytes]:
+def contents_of(column: pa.StructArray, *, row: int, where: str) -> list[bytes]:
     """The encoded images of a column; each must be in the file itself."""
     contents: list[bytes | None] = [
         None if image is None else image["bytes"] for image in column.to_pylist()
@@ -195,7 +204,8 @@ def _contents(column: pa.StructArray, *, row: int, where: str) -> list[bytes]:
     return [content for content in contents if content is not None]
 
 
-def _labels(column: pa.Array, *, row: int, where: str) -> np.ndarray:
+def labels_of(column: pa.Array, *, row: int, where: str) -> np.ndarray:
+    """Labels of a column, none of which may be missing."""
     if column.null_count:
         missing = int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
         raise DataError(f"{where}[{row + missing}]: found no label; accepted are integers")
