@@ -246,5 +246,8 @@ def test_an_order_holds_each_kept_row_once(sizes, more, seed):
 
 def test_the_first_layer_of_a_linear_model_starts_from_a_stream(sources):
     streamed, held = (loaded(sources, "folder", buffer).train for buffer in (9, None))
-    both = [states(train, epochs=[], model=LinearSpec(architecture="linear")) for train in (streamed, held)]
+    both = [
+        states(train, epochs=[], model=LinearSpec(architecture="linear"))
+        for train in (streamed, held)
+    ]
     assert both[0] == both[1]

@@ -1,6 +1,7 @@
 """Training, one epoch at a time: each a pure function of its arguments.
 
-Plain weights under Adam, a Newton-Schulz step every few steps, the exact polar factor at the end.
+Plain weights under Adam, pulled back to the orthogonal ones every few steps, the exact polar factor
+at the end.
 Equal arguments give equal bytes on one machine with one number of threads, so an epoch may run
 anywhere, twice, or again after a crash.  Nothing here is a certificate: bounds come from the file
 that ships.
@@ -14,17 +15,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from models.errors import CertifyError
+from models.loss_spec import LossSpec, at_share
 from models.model_spec import TrainedSpec
 from models.networks.augmentation import augmented
 from models.networks.averaging import moved, newest_share
 from models.networks.classifier import Classifier, folded, initial_classifier
-from models.networks.holding import (
-    ADVICE,
-    held_weights,
-    next_interval,
-    pull_back,
-    refuse_infinite,
-)
+from models.networks.holding import ADVICE, held_weights, refuse_infinite
+from models.networks.leash import Leash
 from models.networks.losses.choice import loss_of
 from models.networks.schedules import rate_factor
 from models.networks.training_state import (
@@ -106,7 +103,13 @@ def train_epoch(
     steps = len(split) // batch_size
     total = train.epochs * steps
     order = split.order(seed, epoch)
-    total_loss, worst_drift, factor = torch.zeros((), device=device), 0.0, 0.0
+    leash = Leash(
+        network,
+        interval=progress.project_every,
+        longest=train.project_every,
+        generator=_generator(seed, epoch),
+    )
+    total_loss, factor = torch.zeros((), device=device), 0.0
     for step in range(steps):
         batch = split.take(order[step * batch_size : (step + 1) * batch_size])
         images = torch.tensor(batch.inputs()).to(device)
@@ -119,28 +122,25 @@ def train_epoch(
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * factor
         optimizer.zero_grad()
-        loss = _descend(network, images, labels, train=train)
+        wanted = at_share(train.loss, progress.steps / total)
+        loss = _descend(network, images, labels, train=train, wanted=wanted)
         optimizer.step()
         total_loss += loss
         progress.steps += 1
-        if progress.steps % progress.project_every == 0 or step == steps - 1:
+        if progress.steps % leash.interval == 0 or step == steps - 1:
             place = f"epoch {epoch}, step {step}"
             refuse_infinite(float(loss), place=place)
-            drifted = pull_back(network, place=place)
-            worst_drift = max(worst_drift, drifted)
-            progress.project_every = next_interval(
-                progress.project_every, drift=drifted, longest=train.project_every
-            )
+            leash.pull(place=place, last=step == steps - 1)
         if train.average is not None:
             share = newest_share(progress.steps - 1, total=total, spec=train.average)
             average = moved(average, dict(network.named_parameters()), share=share)
     _refuse_broken(network, place=f"epoch {epoch}, step {steps - 1}")
-    progress.epochs += 1
+    progress.epochs, progress.project_every = progress.epochs + 1, leash.interval
     metrics = {
         "epoch": epoch,
         "loss": float(total_loss) / steps,
         "learning_rate": train.learning_rate * factor,
-        "drift": worst_drift,
+        "drift": leash.drift,
         "steps": steps,
     }
     return pack(network, optimizer, progress, average=average), metrics
@@ -183,6 +183,7 @@ def _descend(
     labels: Int[Tensor, " batch"],
     *,
     train: TrainSpec,
+    wanted: LossSpec,
 ) -> Float[Tensor, ""]:
     """Leave the gradient of a batch's mean loss, computed part after part; the loss.
 
@@ -196,7 +197,7 @@ def _descend(
             images.device.type, torch.bfloat16, enabled=train.precision == "bfloat16"
         ):
             logits = network(some)
-        loss = loss_of(train.loss, logits.float(), theirs, head=network.head.weight)
+        loss = loss_of(wanted, logits.float(), theirs, head=network.head.weight)
         weighted = loss * (len(theirs) / len(labels))
         torch.autograd.backward(weighted)
         total += weighted.detach()
