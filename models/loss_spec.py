@@ -9,7 +9,7 @@ import math
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from models.spec import Eps, Spec
 
@@ -41,6 +41,15 @@ class EmmaLossSpec(Spec):
     name: Literal["emma"]
     eps: Eps = 0.75
     """Radius to be certified in the end, in input units; published runs take up to 3 ε."""
+    start: Eps | None = None
+    """Radius at the first step, from which it rises to `eps` over the first half of the steps;
+    published runs take 0.1.  `eps` from the first step on if left out."""
+
+    @model_validator(mode="after")
+    def _it_rises(self) -> "EmmaLossSpec":
+        if self.start is not None and self.start > self.eps:
+            raise ValueError(f"start = {self.start:g}; accepted is at most eps, {self.eps:g}")
+        return self
 
 
 class CrossEntropyLossSpec(Spec):
@@ -140,6 +149,17 @@ LOSSES = (
     "hinge", "kr", "hkr", "soft-hkr", "lse-hkr",
 )  # fmt: skip
 """Names of the losses."""
+
+
+def at_share(spec: LossSpec, share: float) -> LossSpec:
+    """The loss as it is once a share of the steps is over, in [0, 1]; only `emma` may change.
+
+    Source: Hu et al., arXiv:2301.12549, whose runs raise ε over the first half of training.
+    """
+    if not isinstance(spec, EmmaLossSpec) or spec.start is None:
+        return spec
+    risen = spec.start + min(1.0, 2 * share) * (spec.eps - spec.start)
+    return EmmaLossSpec(name="emma", eps=risen)
 
 
 def radius_dials(eps: float) -> tuple[float, float]:

@@ -66,6 +66,9 @@ class DataSpec(Spec):
     """File or folder; a relative one starts at the folder of the job file."""
     label_column: str | None = Field(default=None, min_length=1)
     """Column of the labels, for `parquet` where several could be it."""
+    buffer: PositiveInt | None = None
+    """Training images that are held in memory at a time, for `folder` and `parquet`: an epoch reads
+    the others from their files.  All are held if left out."""
     validation: Share = 0.1
     """Share of the training images kept apart to watch training, where the source does not."""
     test: Share = 0.2
@@ -79,6 +82,8 @@ class DataSpec(Spec):
             raise ValueError(f"path is required with source {self.source!r}")
         if self.source != "parquet" and self.label_column is not None:
             raise ValueError(f"label_column is not accepted with source {self.source!r}")
+        if self.source not in ("folder", "parquet") and self.buffer is not None:
+            raise ValueError(f"buffer is not accepted with source {self.source!r}")
         return self
 
 

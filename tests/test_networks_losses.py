@@ -8,7 +8,14 @@ from deel import torchlip
 from orthogonium.losses import LossXent
 from pydantic import TypeAdapter, ValidationError
 
-from models.loss_spec import LOSSES, LossSpec, loss_dials, radius_dials
+from models.loss_spec import (
+    LOSSES,
+    EmmaLossSpec,
+    LossSpec,
+    at_share,
+    loss_dials,
+    radius_dials,
+)
 from models.networks.losses.choice import loss_of
 from models.networks.losses.cross_entropies import (
     binary_cross_entropy_loss,
@@ -32,6 +39,7 @@ from models.networks.losses.radii import (
     pair_radii,
 )
 from models.networks.losses.soft_hkr import lse_hkr_loss, soft_hkr_loss
+from models.train_spec import TrainSpec
 
 # Small cases whose values were worked out by hand.  "binary": y = ±1 and f; "hkr" and "tau":
 # labels and logits, with the mean over the classes of KR, the hinge at margin 1 with weight K - 1
@@ -344,3 +352,18 @@ def test_a_loss_is_refused_where_its_name_is_unknown():
 
 def test_the_list_of_names_is_the_unions():
     assert set(LOSSES) == set(SPECS.json_schema()["discriminator"]["mapping"])
+
+
+def test_emmas_radius_rises_over_the_first_half_and_no_other_loss_changes():
+    emma = EmmaLossSpec(name="emma", eps=0.42, start=0.1)
+    found = [at_share(emma, share).eps for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    assert found == pytest.approx([0.1, 0.26, 0.42, 0.42, 0.42])
+    assert at_share(emma, 0.3).start is None
+    for name in LOSSES:
+        spec = TrainSpec(loss={"name": name}).loss
+        assert at_share(spec, 0.1) is spec
+
+
+def test_emma_that_would_fall_is_refused():
+    with pytest.raises(ValueError, match=r"start = 0\.5; accepted is at most eps, 0\.25"):
+        EmmaLossSpec(name="emma", eps=0.25, start=0.5)

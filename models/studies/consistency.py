@@ -117,10 +117,10 @@ def conclude(outcomes: Sequence[Outcome], *, quick: bool) -> Finding:
 def fitted_noise(data: Dataset, setting: Setting, *, seed: int) -> Outcome:
     """Fit random labels of some images; the training accuracy, and the proven bound of the body."""
     rng = np.random.default_rng(seed)
-    rows = rng.permutation(len(data.train))[: setting["examples"]]
+    part = data.train.take(rng.permutation(len(data.train))[: setting["examples"]])
     classes = len(data.classes)
-    labels = rng.integers(classes, size=len(rows))
-    split = Split(data.train.images[rows], labels, data.train.indices[rows])
+    labels = rng.integers(classes, size=len(part))
+    split = Split(part.images, labels, part.indices)
     twin = trained_twin(
         MlpSpec(widths=(setting["width"],) * 2),
         split,

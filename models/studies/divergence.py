@@ -167,7 +167,8 @@ def network(data: Dataset, *, held: bool, epochs: int, seed: int) -> Outcome:
     trained = initial_classifier(MODEL, data.train, classes=classes, generator=generator)
     optimizer = torch.optim.Adam(trained.parameters(), lr=RATE, betas=BETAS, fused=True)
     order = np.random.default_rng(seed)
-    images, labels = torch.tensor(data.train.inputs()), torch.tensor(data.train.labels)
+    train = data.train.take(slice(None))
+    images, labels = torch.tensor(train.inputs()), torch.tensor(train.labels)
     found: dict[str, list[float]] = {"norms": [], "losses": [], "accuracies": []}
     for epoch in range(epochs):
         for rows in np.array_split(order.permutation(len(labels)), max(1, len(labels) // BATCH)):
@@ -178,7 +179,7 @@ def network(data: Dataset, *, held: bool, epochs: int, seed: int) -> Outcome:
             optimizer.step()
             if held:
                 pull_back(trained, place=f"epoch {epoch}")
-        norm, loss_now, accuracy = _seen(trained, data.train, data.test, held=held)
+        norm, loss_now, accuracy = _seen(trained, train, data.test, held=held)
         found["norms"].append(norm)
         found["losses"].append(loss_now)
         found["accuracies"].append(accuracy)
