@@ -43,7 +43,7 @@ def run_chains(
     *,
     gpus: bool = False,
     at_once: int | None = None,
-    deadline: float = DEADLINE_SECONDS,
+    deadline: float | None = None,
 ) -> Iterator[tuple[Any, Any]]:
     """Run chains of shards side by side, each to its end.
 
@@ -53,7 +53,8 @@ def run_chains(
             which may go on from there or end.
         gpus: whether each shard takes a GPU.
         at_once: most chains side by side; two to a place if left out.
-        deadline: seconds after which a shard is sent again; infinite for what takes long by nature.
+        deadline: seconds after which a shard is sent again; infinite for what takes long by nature,
+            `DEADLINE_SECONDS` if left out.
 
     Yields:
         Labels with their answers, as they come.
@@ -62,7 +63,7 @@ def run_chains(
         CertifyError: What a chain lets through.
     """
     found = places(gpus=gpus)
-    flight = _Flight(found, room=at_once or AHEAD * found, deadline=deadline)
+    flight = _Flight(found, room=at_once or AHEAD * found, deadline=deadline or DEADLINE_SECONDS)
     waiting = iter(chains)
 
     def advance(chain: Chain, move: Callable[[], tuple[Any, Call]]) -> None:
