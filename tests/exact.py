@@ -13,7 +13,7 @@ from models.proof.operators.convolution import Convolution, TransposedConvolutio
 from models.proof.operators.elementwise import Activation, Clip
 from models.proof.operators.normalisation import BatchNormalization
 from models.proof.operators.pooling import AveragePool, LpPool, MaxPool
-from models.proof.operators.powers import Product, Root, Square
+from models.proof.operators.powers import Product, Root, Sign, Square
 from models.proof.operators.reduction import Reduction
 from models.proof.operators.routing import Move
 from models.proof.operators.selection import Selection
@@ -102,6 +102,8 @@ def exact_operator(op, operands):
             return x * operands[-1]
         case Root():
             return each(mpmath.sqrt)(x)
+        case Sign():
+            return each(mpmath.sign)(x)
         case TopK():
             inorder = np.sort(x, axis=op.axis)
             return (np.flip(inorder, op.axis) if op.largest else inorder).take(range(op.k), op.axis)

@@ -17,6 +17,12 @@ from tests.oracles import onnx_file
 FUZZING = hypothesis.settings.default.max_examples >= 1000
 MOST_ENTRIES = 200
 OPSET = 22
+SMOOTH = (
+    "Tanh", "Sigmoid", "Softplus", "Softmax", "Softsign", "Erf", "Atan", "Sin", "Cos", "Elu",
+    "Selu", "Celu", "Gelu", "Mish", "HardSwish", "HardSigmoid",
+)  # fmt: skip
+UNROUNDED = (*SMOOTH[:-1], "Silu", "GeluTanh", "LogSigmoid", "LpPool", "ReduceL2")
+"""Operators without a float32 rule, as a program calls them; a root by Pow has none either."""
 
 
 def draws(*, test: int, fuzz: int) -> hypothesis.settings:
@@ -116,8 +122,66 @@ def kinked(s: Sketch) -> None:
 
 
 def smooth(s: Sketch) -> None:
-    kind = s.pick("Tanh", "Sigmoid", "Softplus", "Softmax")
-    s.then(kind, **({"axis": s.axis()} if kind == "Softmax" else {}))
+    kind = s.pick(*SMOOTH)
+    attributes = {"Softmax": {"axis": s.axis()}}
+    for name in ("Elu", "Celu"):
+        attributes[name] = {"alpha": s.pick(0.5, 1.0, 1.7)}
+    attributes["Selu"] = s.pick({}, {"alpha": 0.8, "gamma": 1.2})
+    attributes["Gelu"] = {"approximate": s.pick("none", "tanh")}
+    attributes["HardSigmoid"] = s.pick({}, {"alpha": -0.7, "beta": 0.3})
+    s.then(kind, **attributes.get(kind, {}))
+
+
+def gated(s: Sketch) -> None:
+    """A product of activations as exporters write it, with numbers here and there."""
+    x = s.current
+    scaled = s.add("Mul", x, s.weight(s.pick(0.5, -1.3))) if s.below(2) else x
+    match s.pick("silu", "gelu", "gelu by tanh", "mish", "hard swish", "softsign", "log sigmoid"):
+        case "silu":
+            gate = s.add("Sigmoid", scaled)
+        case "gelu":
+            gate = s.add("Add", s.add("Erf", scaled), s.weight(1))
+        case "gelu by tanh":
+            cube = s.add("Pow", x, s.weight(3))
+            plain = s.add("Add", x, s.add("Mul", cube, s.weight(0.044715)))
+            inner = s.add("Mul", plain, s.weight(0.7978845608))
+            gate = s.add("Add", s.weight(1), s.add("Tanh", inner))
+        case "mish":
+            gate = s.add("Tanh", s.add("Softplus", x))
+        case "hard swish":
+            gate = s.add("Clip", s.add("Add", x, s.weight(1.5)), s.weight(0), s.weight(3))
+        case "softsign":
+            divisor = s.add("Add", s.add("Abs", x), s.weight(1))
+            s.current = s.add("Div", x, divisor)
+            return
+        case "log sigmoid":
+            s.current = s.add("Log", s.add("Sigmoid", scaled))
+            return
+    operands = (gate, x) if s.below(2) else (x, gate)
+    s.current = s.add("Mul", *operands)
+
+
+def reshaped(s: Sketch) -> None:
+    """Other shapes of the same entries, and operators that do nothing."""
+    match s.pick("Squeeze", "Unsqueeze", "Reshape", "Expand", "Identity", "Dropout"):
+        case "Squeeze" if 1 in s.shape and len(s.shape) > 1:
+            axis = s.shape.index(1) + 1
+            s.then("Squeeze", s.whole(axis), shape=(*s.shape[: axis - 1], *s.shape[axis:]))
+        case "Unsqueeze" if len(s.shape) < 3:
+            axis = s.axis()
+            shape = (*s.shape[: axis - 1], 1, *s.shape[axis - 1 :])
+            s.then("Unsqueeze", s.whole(axis), shape=shape)
+        case "Reshape":
+            shape = (s.shape[-1], int(np.prod(s.shape[:-1])))
+            s.then("Reshape", s.whole(s.pick(0, -1), *shape), shape=shape)
+        case "Expand" if 1 in s.shape:
+            axis = s.shape.index(1) + 1
+            shape = s.with_side(axis, 2)
+            s.then("Expand", s.whole(1, *shape), shape=shape)
+        case "Dropout":
+            s.then("Dropout")
+        case _:
+            s.then("Identity")
 
 
 def branched(s: Sketch) -> None:
@@ -155,9 +219,13 @@ def rooted(s: Sketch) -> None:
     axis = s.axis()
     squares = s.add(*s.pick(("Pow", s.current, s.weight(2)), ("Mul", s.current, s.current)))
     total = s.add(s.pick("ReduceSum", "ReduceMean"), squares, s.whole(axis))
+    if s.below(3) == 0:  # the sign of what is not negative, as an Lp pooling is exported
+        size = s.add("Relu", s.add("Abs", total))
+        total = s.add("Mul", s.add("Sign", total), size)
     for kind in s.pick((), ("Mul",), ("Add",), ("Div", "Add")):
         total = s.add(kind, total, s.weight(s.rng.random()))
-    s.current, s.shape = s.add("Sqrt", total), s.with_side(axis, 1)
+    root = s.pick(("Sqrt", total), ("Pow", total, s.weight(0.5)))
+    s.current, s.shape = s.add(*root), s.with_side(axis, 1)
 
 
 def layered(s: Sketch) -> None:
@@ -311,9 +379,8 @@ def sorted_(s: Sketch) -> None:
 STEPS: tuple[Callable[[Sketch], None], ...] = (
     linear, gemm, arithmetic, enlarged, kinked, smooth, branched, mean_taken_off, split, turned,
     picked, blocks, convolved, normalised, pooled, reduced, sorted_, paired, rooted, layered,
+    gated, reshaped,
 )  # fmt: skip
-UNROUNDED = ("Tanh", "Sigmoid", "Softplus", "Softmax", "LpPool", "ReduceL2")
-"""Operators without a float32 rule."""
 
 
 @st.composite

@@ -9,6 +9,7 @@ from onnx import helper
 from models.proof.reading.reader import read_program
 from models.proof.reading.rules import _LOWER
 from tests.oracles import check_form, form, images
+from tests.strategies import STEPS, Sketch
 
 OPSETS = range(13, 24)
 SHAPE = (2, 4, 4)
@@ -176,6 +177,18 @@ PAIRS = [
 
 def test_no_operator_of_the_table_is_without_a_case():
     assert {*CASES, *ALONE} == set(_LOWER)
+
+
+def test_random_programs_are_drawn_from_the_whole_table():
+    drawn = set()
+    for seed in range(60):
+        for step in STEPS:
+            for shape in ((6,), (2, 5), (4, 4, 4), (1, 4, 4)):
+                sketch = Sketch(rng=np.random.default_rng((seed, *shape)), shape=shape)
+                step(sketch)
+                drawn |= {each.op_type for each in sketch.nodes}
+    drawn |= {"Gemm", "Identity", "Flatten"}  # at the end of a program
+    assert set(_LOWER) - drawn == set()
 
 
 @pytest.mark.parametrize(("kind", "opset"), PAIRS)

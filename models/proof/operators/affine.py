@@ -60,6 +60,17 @@ class Dense(Operator):
         loudest = math.ceil(max(1.0, abs(self.alpha), abs(self.beta)))
         return int(self.weight.array.shape[1]) * loudest
 
+    def shape_after(self, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+        """An entry of the last axis to a row.
+
+        Raises:
+            ValueError: If the operand has no such axis.
+        """
+        outputs, entries = self.weight.array.shape
+        if shapes[0][-1] != entries:
+            raise ValueError(f"rows of {entries} entries for an operand of {list(shapes[0])}")
+        return (*shapes[0][:-1], outputs)
+
     def stretch(self, shape: tuple[int, ...]) -> Stretch:
         """The norm of alpha W, once for all positions."""
         repeats = math.prod(shape) // len(self.shift)
@@ -86,6 +97,10 @@ class Scale(Operator):
         """Product or quotient."""
         constant = self.constant.tensor(values[0])
         return values[0] / constant if self.divide else values[0] * constant
+
+    def shape_after(self, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+        """The operand's."""
+        return shapes[0]
 
     def stretch(self, shape: tuple[int, ...]) -> Stretch:
         """The largest factor."""
@@ -117,6 +132,10 @@ class Shift(Operator):
         if self.negate:
             return constant - values[0]
         return values[0] + constant if self.sign == 1 else values[0] - constant
+
+    def shape_after(self, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+        """The operand's."""
+        return shapes[0]
 
     def stretch(self, shape: tuple[int, ...]) -> Stretch:
         """Distances do not change."""

@@ -66,6 +66,10 @@ class Softmax(Operator):
         """Shares that add up to 1."""
         return torch.softmax(values[0], dim=self.axis)
 
+    def shape_after(self, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+        """The operand's."""
+        return shapes[0]
+
     def stretch(self, shape: tuple[int, ...]) -> Stretch:
         """Its derivative diag(p) - p pᵀ is symmetric, with row sums 2 pᵢ (1 - pᵢ) ≤ 1/2."""
         shares = shape[self.axis - 1]

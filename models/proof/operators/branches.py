@@ -22,6 +22,10 @@ class Sum(Operator):
             total = total + value if sign == 1 else total - value
         return total
 
+    def shape_after(self, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+        """The operand's."""
+        return shapes[0]
+
     def stretch(self, shape: tuple[int, ...]) -> Stretch:
         """Distances add up."""
         branches = len(self.operands)
@@ -43,6 +47,20 @@ class Concatenation(Operator):
         """The branches, in order."""
         return torch.cat(values, dim=self.axis)
 
+    def shape_after(self, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+        """The operands' but along the axis, where they add up.
+
+        Raises:
+            ValueError: If they differ along another one.
+        """
+        at = self.axis - 1
+        others = {(*shape[:at], *shape[self.axis :]) for shape in shapes}
+        if len(others) > 1 or len({len(shape) for shape in shapes}) > 1:
+            raise ValueError(
+                f"shapes {', '.join(str(list(shape)) for shape in shapes)} side by side"
+            )
+        return (*shapes[0][:at], sum(shape[at] for shape in shapes), *shapes[0][self.axis :])
+
     def stretch(self, shape: tuple[int, ...]) -> Stretch:
         """Squared distances add up."""
         return Stretch(method="root of squares", core="root of squares", exact=True)
@@ -55,6 +73,10 @@ class Extreme(Operator):
     def run(self, *values: Tensor) -> Tensor:
         """The extreme of all branches."""
         return reduce(torch.maximum if self.kind == "Max" else torch.minimum, values)
+
+    def shape_after(self, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+        """The operand's."""
+        return shapes[0]
 
     def stretch(self, shape: tuple[int, ...]) -> Stretch:
         """|max a - max a′| ≤ max |aᵢ - aᵢ′|, of which the root of squares is no less."""

@@ -88,6 +88,10 @@ class Windowed(Operator):
 class Convolution(Windowed):
     """Conv: the kernel is `(out, in / groups, *taps)`."""
 
+    def shape_after(self, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+        """A place to each window."""
+        return (len(self.kernel.array), *self.windows)
+
     def run(self, *values: Tensor) -> Tensor:
         """Zeros around the image, then the windows."""
         x, axes = values[0], len(self.sides)
@@ -106,6 +110,10 @@ class Convolution(Windowed):
 @dataclass(frozen=True, kw_only=True)
 class TransposedConvolution(Windowed):
     """ConvTranspose: the kernel is `(in, out / groups, *taps)`."""
+
+    def shape_after(self, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+        """The image that windows write."""
+        return (self.kernel.array.shape[1] * self.groups, *self.sides)
 
     def run(self, *values: Tensor) -> Tensor:
         """All that the windows write, then the part of it that is the result."""

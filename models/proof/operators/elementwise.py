@@ -26,6 +26,10 @@ class Activation(Operator):
             return torch.where(x < 0, slope * x, x)
         return {"Relu": torch.relu, "Abs": torch.abs, "Neg": torch.neg}[self.kind](x)
 
+    def shape_after(self, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+        """The operand's."""
+        return shapes[0]
+
     def stretch(self, shape: tuple[int, ...]) -> Stretch:
         """The steepest slope."""
         if self.slope is None:
@@ -55,6 +59,10 @@ class Clip(Operator):
         if self.high is not None:
             x = torch.minimum(x, self.high.tensor(x))
         return x
+
+    def shape_after(self, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+        """The operand's."""
+        return shapes[0]
 
     def stretch(self, shape: tuple[int, ...]) -> Stretch:
         """Slopes are 0 or 1; a 0 may be moved to a bound."""

@@ -40,6 +40,10 @@ class BatchNormalization(Operator):
         """Var + ε of each channel, in float64."""
         return self.variance.array.astype(np.float64) + self.epsilon
 
+    def shape_after(self, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+        """The operand's."""
+        return shapes[0]
+
     def stretch(self, shape: tuple[int, ...]) -> Stretch:
         """The largest factor; seven roundings behind an entry are charged as eight.
 

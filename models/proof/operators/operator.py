@@ -149,6 +149,13 @@ class Operator(ABC):
     def run(self, *values: Tensor) -> Tensor:
         """The result, batch first, from the operands' values."""
 
+    def shape_after(self, *shapes: tuple[int, ...]) -> tuple[int, ...] | None:
+        """The result's shape for one example; None where only a run on no data tells it.
+
+        Torch takes a second to load what such a run of most functions of each entry needs.
+        """
+        return None
+
     @abstractmethod
     def stretch(self, shape: tuple[int, ...]) -> Stretch:
         """How far it stretches; `shape` is its result's for one example."""

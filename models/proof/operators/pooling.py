@@ -70,6 +70,11 @@ class Pooling(Operator):
         sides = *x.shape[:axis], len(windows), len(windows[0]), *x.shape[axis + 1 :]
         return taken.reshape(sides)
 
+    def shape_after(self, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+        """As many entries along an axis as it has windows."""
+        rows = zip(shapes[0], self.windows, strict=True)
+        return tuple(side if along is None else len(along) for side, along in rows)
+
     @property
     def pooled(self) -> tuple[int, ...]:
         """The axes that have windows, the batch counted as 0."""

@@ -23,6 +23,10 @@ class GroupOnly(Operator):
         "added, Pow 1/2 or Sqrt"
     )
 
+    def shape_after(self, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+        """The operand's."""
+        return shapes[0]
+
     def stretch(self, shape: tuple[int, ...]) -> Stretch:
         """There is no bound."""
         return Stretch(method="none", factor=math.inf)

@@ -51,6 +51,15 @@ class Reduction(Operator):
         )
         return reduced
 
+    def shape_after(self, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+        """Axes that are reduced have length 1, or are gone."""
+        sides = (
+            1 if axis in self.axes else side
+            for axis, side in enumerate(shapes[0], start=1)
+            if self.keepdims or axis not in self.axes
+        )
+        return tuple(sides)
+
     def stretch(self, shape: tuple[int, ...]) -> Stretch:
         """A choice or a norm brings nothing apart; a sum of n entries √n, a mean 1/√n."""
         match _WAYS[self.kind]:

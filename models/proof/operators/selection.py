@@ -37,6 +37,11 @@ class Selection(Operator):
                 x = picked(x, axis, places, filled_with=self.value)
         return x
 
+    def shape_after(self, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+        """As many entries along an axis as it has places."""
+        rows = zip(shapes[0], self.indices, strict=True)
+        return tuple(side if places is None else len(places) for side, places in rows)
+
     def stretch(self, shape: tuple[int, ...]) -> Stretch:
         """The root of how often an entry is used, counted."""
         chosen = [places for places in self.indices if places is not None]

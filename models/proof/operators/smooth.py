@@ -75,6 +75,10 @@ class Smooth(Operator):
         """The function, entry by entry."""
         return FUNCTIONS[self.kind].run(values[0], *self.parameters)
 
+    def shape_after(self, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+        """The operand's."""
+        return shapes[0]
+
     def stretch(self, shape: tuple[int, ...]) -> AssumedStretch:
         """The steepest slope, and the function at 0 in every entry."""
         function = FUNCTIONS[self.kind]
@@ -111,6 +115,10 @@ class ThresholdSoftplus(Operator):
     def run(self, *values: Tensor) -> Tensor:
         """Softplus with the threshold."""
         return functional.softplus(values[0], self.steepness, self.threshold)
+
+    def shape_after(self, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+        """The operand's."""
+        return shapes[0]
 
     def stretch(self, shape: tuple[int, ...]) -> AssumedStretch:
         """Slopes are in [0, 1], beside the jump."""

@@ -93,6 +93,8 @@ def _stretch(
 ) -> WalkedStretch:
     """The largest factor of a part."""
     *_, last = inside
+    if not isinstance(last, Concatenation):
+        raise TypeError(f"{last.name} ({last.kind}) joins no parts")
     steps: dict[str, Step] = {}
     ends = []
     for place, part in enumerate(parts):
@@ -120,15 +122,14 @@ def _stretch(
     )
 
 
-def _within(wiring: Wiring, source: str, joined: Operator, place: int) -> Wiring:
+def _within(wiring: Wiring, source: str, joined: Concatenation, place: int) -> Wiring:
     """The wiring of one part, from the source on; operands that belong together are joined."""
     own = {name for name in joined.operands for name in _results(wiring, source, name)}
     operators = tuple(operator for operator in wiring.operators if operator.result in own)
     shapes = dict(wiring.shapes)
     if len(joined.operands) > 1:
         virtual = replace(joined, result=f"{joined.result}\n{place}")  # no file has such a name
-        sides = [torch.empty(1, *shapes[name], device="meta") for name in joined.operands]
-        shapes[virtual.result] = tuple(virtual.run(*sides).shape[1:])
+        shapes[virtual.result] = virtual.shape_after(*(shapes[name] for name in joined.operands))
         operators = (*operators, virtual)
     return Wiring(source, operators, shapes)
 

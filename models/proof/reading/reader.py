@@ -9,7 +9,6 @@ length there.
 """
 
 import math
-from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
@@ -125,28 +124,39 @@ def _lower(
     constants: dict[str, np.ndarray],
     given: Input,
 ) -> tuple[list[Operator], list[tuple[int, ...]]]:
-    """Operators and their result shapes, found by following each on a batch of two, unfilled."""
+    """Operators and their result shapes, found by following each."""
     entries = math.prod(given.shape)
-    values = {given.name: torch.empty(2, *given.shape, device="meta")}
+    known = {given.name: given.shape}
     operators: list[Operator] = []
     shapes: list[tuple[int, ...]] = []
     for node in nodes:
-        for operator in _lower_safely(node, constants, _Shapes(values), given.batch):
+        for operator in _lower_safely(node, constants, known, given.batch):
             try:
-                with torch.inference_mode():
-                    result = operator.run(*(values[name] for name in operator.operands))
-            except (RuntimeError, IndexError) as fault:
+                shape = _followed(operator, [known[name] for name in operator.operands])
+            except (RuntimeError, IndexError, ValueError) as fault:
                 raise ModelError(
                     f"{operator.name} ({operator.kind}): {first_line(fault)}"
                 ) from None
-            if result.dim() < 2 or len(result) != 2:
-                raise ModelError(f"{operator.name} ({operator.kind}) mixes the batch")
-            entries += math.prod(result.shape[1:])
+            entries += math.prod(shape)
             check_size(entries)
-            values[operator.result] = result
+            known[operator.result] = shape
             operators.append(operator)
-            shapes.append(tuple(result.shape[1:]))
+            shapes.append(shape)
     return operators, shapes
+
+
+def _followed(operator: Operator, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
+    """The shape of a result for one example, if need be by a run on a batch of two, unfilled."""
+    shape = operator.shape_after(*shapes)
+    if shape is None:
+        with torch.inference_mode():
+            result = operator.run(*(torch.empty(2, *sides, device="meta") for sides in shapes))
+        if result.dim() < 1 or len(result) != 2:
+            raise ModelError(f"{operator.name} ({operator.kind}) mixes the batch")
+        shape = tuple(result.shape[1:])
+    if not shape:
+        raise ModelError(f"{operator.name} ({operator.kind}) leaves no axis but the batch")
+    return shape
 
 
 def _lower_safely(
@@ -158,19 +168,3 @@ def _lower_safely(
     except (ArithmeticError, LookupError, TypeError, ValueError) as fault:
         name = node.name or node.output[0]
         raise ModelError(f"{name} ({node.op_type}): {first_line(fault)}") from None
-
-
-class _Shapes(Mapping[str, tuple[int, ...]]):
-    """Shapes of the activations so far, batch left out."""
-
-    def __init__(self, values: dict[str, torch.Tensor]) -> None:
-        self._values = values
-
-    def __getitem__(self, name: str) -> tuple[int, ...]:
-        return tuple(self._values[name].shape[1:])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
