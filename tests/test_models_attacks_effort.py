@@ -9,8 +9,17 @@ import torch
 from onnx import helper
 
 from models.attacks import effort, minimum_norm
-from models.attacks.effort import EFFORTS, Effort, affordable_effort, products, rows_at_once
+from models.attacks.effort import (
+    EFFORTS,
+    Ascent,
+    Effort,
+    affordable_ascent,
+    affordable_effort,
+    products,
+    rows_at_once,
+)
 from models.attacks.minimum_norm import smallest_changes
+from models.attacks.radius_attack import attack_radii
 from models.proof.program import Program
 from models.proof.reading.reader import read_program
 from tests.oracles import images, onnx_file, orthogonal_classifier
@@ -107,3 +116,23 @@ def test_a_large_program_has_fewer_rows_in_a_batch_and_never_fewer_than_are_aske
     assert rows_at_once(large, least=50) == 50
     assert many > 10_000
     assert minimum_norm.rows_at_once is rows_at_once
+
+
+def test_the_ascent_inside_a_radius_costs_what_is_told_and_less_for_a_dearer_program(
+    batches, monkeypatch
+):
+    inputs = images(6, SHAPE)
+    labels = PROGRAM(torch.from_numpy(inputs)).argmax(1).numpy()
+    del batches[:]
+    whole = affordable_ascent(PROGRAM)
+    assert whole == Ascent(rivals=4, restarts=2, steps=40)
+    attack_radii(PROGRAM, inputs, labels, np.full(6, 0.1), seed=0)
+    assert sum(batches) == 6 * (1 + whole.passes)
+    monkeypatch.setattr(effort, "PRODUCTS", 3 * 21 * products(PROGRAM))
+    assert affordable_ascent(PROGRAM) == Ascent(rivals=3, restarts=1, steps=20)
+    monkeypatch.setattr(effort, "PRODUCTS", 1)
+    least = affordable_ascent(PROGRAM)
+    assert least == Ascent(rivals=2, restarts=1, steps=10)
+    del batches[:]
+    attack_radii(PROGRAM, inputs, labels, np.full(6, 0.1), seed=0)
+    assert sum(batches) == 6 * (1 + least.passes)

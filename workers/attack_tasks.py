@@ -104,18 +104,21 @@ def attack_at_radius(
 ) -> pa.Table:
     """Gradient ascent inside each example's own radius, against the certified classes."""
     from models.attacks.autoattack import shard_seed
+    from models.attacks.effort import affordable_ascent
     from models.attacks.radius_attack import attack_radii
 
     threads(1)
     program, inputs = program_of(model), examples.inputs()
     predictions, radii = certified
     inside = np.nextafter(radii, 0)  # the ball is open
+    effort = affordable_ascent(program)
     finds = attack_radii(
         program,
         inputs,
         predictions,
         inside,
         seed=shard_seed(seed, eps=0.0, shard=shard.number),
+        effort=effort,
         device=device,
     )
     claims = (finds.gaps > 0).reshape(-1, *[1] * (inputs.ndim - 1))
@@ -125,7 +128,7 @@ def attack_at_radius(
         kept=predictions,
         counted=np.ones(len(inputs), dtype=bool),
         budgets=inside,
-        left_out=np.zeros(len(inputs), dtype=np.int32),
+        left_out=np.full(len(inputs), program.classes - 1 - effort.rivals, dtype=np.int32),
     )
     return _judged(
         model, bounds, shard.rows, OWN_RADIUS, found, correct=predictions == examples.labels

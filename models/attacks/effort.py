@@ -14,7 +14,7 @@ from models.proof.program import Program
 ENTRIES = 2**27
 """Of all tensors of a program, for all rows of a batch together: half a gigabyte of float32."""
 PRODUCTS = 2**34
-"""That the search for one image's smallest change may take, forward: a second or two of a core."""
+"""That one image may take of a search, forward: a second or two of a core."""
 HALVINGS = 12
 """Of the way from an image to a find that somebody made, before FMN begins there."""
 
@@ -70,6 +70,33 @@ def affordable_effort(program: Program, *, finds: int) -> Effort:
         if effort.passes(finds=finds) * price <= PRODUCTS:
             return effort
     return EFFORTS[-1]
+
+
+@dataclass(frozen=True)
+class Ascent:
+    """How long to climb inside an image's own radius: so many rivals, restarts and steps."""
+
+    rivals: int
+    restarts: int
+    steps: int
+
+    @property
+    def passes(self) -> int:
+        """Forward and backward, for an image."""
+        return self.rivals * self.restarts * (self.steps + 1)
+
+
+def affordable_ascent(program: Program) -> Ascent:
+    """The most that an image's share of products pays for; all rivals where that is enough."""
+    everything, price = program.classes - 1, products(program)
+    ascents = [
+        Ascent(min(rivals, everything), restarts, steps)
+        for rivals, restarts, steps in ((everything, 2, 40), (9, 2, 40), (5, 1, 40), (3, 1, 20))
+    ]
+    for ascent in ascents:
+        if ascent.passes * price <= PRODUCTS:
+            return ascent
+    return Ascent(min(2, everything), 1, 10)
 
 
 def rows_at_once(program: Program, *, least: int = 1) -> int:

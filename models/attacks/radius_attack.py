@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from models.attacks.effort import Ascent, affordable_ascent
 from models.proof.directions import TINY, lengths, spread, unit
 from models.proof.program import Program
 
-STEPS = 40
 PATIENCE = 5
 """Steps without a gain before an example's step is halved."""
 MOMENTUM = 0.75
@@ -44,7 +44,7 @@ def attack_radii(
     radii: Float[np.ndarray, " examples"],
     *,
     seed: int,
-    restarts: int = 2,
+    effort: Ascent | None = None,
     device: str = "cpu",
 ) -> Finds:
     """Look for another class inside each example's radius.
@@ -55,7 +55,8 @@ def attack_radii(
         predictions: certified classes, right or wrong.
         radii: L2, in input units; 0 keeps the image as it is.
         seed: of the starts; the batch is part of what they depend on.
-        restarts: the first starts at the image, the others at random places in the ball.
+        effort: how long to climb, towards the likeliest rivals; as long as the program's size
+            allows if left out.  The first start is at the image, others at random in the ball.
         device: torch's name of the device to run on.
 
     Returns:
@@ -68,15 +69,18 @@ def attack_radii(
     ball = _Balls(originals, spread(budget, originals))
     best = originals.clone()
     best_gap = torch.full((len(own),), -torch.inf, device=device)
-    for restart in range(restarts):
-        for shift in range(1, program.classes):
-            rival = (own + shift) % program.classes
+    effort = effort or affordable_ascent(program)
+    with torch.inference_mode():
+        logits = program(originals).scatter(1, own[:, None], -torch.inf)
+    rivals = logits.topk(effort.rivals, dim=1).indices
+    for restart in range(effort.restarts):
+        for rival in rivals.clone().unbind(1):
             start = originals
             if restart:
                 step = unit(torch.randn(originals.shape, generator=noise).to(device))
                 length = torch.rand(ball.radii.shape, generator=noise).to(device)
                 start = ball.nearer(originals + length * ball.radii * step)
-            found, gap = _ascend(program, ball, start, own=own, rival=rival)
+            found, gap = _ascend(program, ball, start, own=own, rival=rival, steps=effort.steps)
             better = gap > best_gap
             best[better], best_gap[better] = found[better], gap[better]
     return Finds(best.cpu().numpy(), best_gap.double().cpu().numpy())
@@ -97,14 +101,14 @@ class _Balls:
 
 
 def _ascend(
-    program: Program, balls: _Balls, start: Tensor, *, own: Tensor, rival: Tensor
+    program: Program, balls: _Balls, start: Tensor, *, own: Tensor, rival: Tensor, steps: int
 ) -> tuple[Tensor, Tensor]:
     """The image with the largest gap on the way, and that gap."""
     current, before = start, start
     size = 2 * balls.radii
     best, best_gap = start, torch.full((len(own),), -torch.inf, device=start.device)
     waited = torch.zeros(len(own), device=start.device)
-    for _ in range(STEPS + 1):
+    for _ in range(steps + 1):
         current = current.detach().requires_grad_()
         logits = program(current)
         gap = logits.gather(1, rival[:, None])[:, 0] - logits.gather(1, own[:, None])[:, 0]
