@@ -23,12 +23,14 @@ KEYS = {
 
 
 class Door(ThreadingHTTPServer):
-    """Hands requests on; or answers 503, or breaks off in the middle of an answer.
+    """Hands requests on, one at a time; or answers 503, or breaks off in the middle of an answer.
+
+    The server behind looks at a condition and writes in two steps: at once, two could pass.
 
     Attributes:
         mood: "open", "503" or "torn".
-        after: how many requests of a mood are let through before it sets in.
         turned_away: requests that were not handed on whole.
+        seen: method and path of every request.
     """
 
     daemon_threads = True
@@ -36,6 +38,7 @@ class Door(ThreadingHTTPServer):
     def __init__(self, port):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.behind, self.mood, self.turned_away, self.seen = port, "open", 0, []
+        self.one_at_a_time = threading.Lock()
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, request, client_address):
@@ -54,10 +57,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        inside = http.client.HTTPConnection("127.0.0.1", self.server.behind, timeout=30)
-        inside.request(self.command, self.path, body, dict(self.headers))
-        answer = inside.getresponse()
-        content = answer.read()
+        with self.server.one_at_a_time:
+            inside = http.client.HTTPConnection("127.0.0.1", self.server.behind, timeout=30)
+            inside.request(self.command, self.path, body, dict(self.headers))
+            answer = inside.getresponse()
+            content = answer.read()
+            inside.close()
         self.send_response_only(answer.status)
         for name, value in answer.getheaders():
             if name.lower() not in ("transfer-encoding", "connection", "content-length"):

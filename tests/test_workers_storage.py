@@ -118,7 +118,7 @@ def test_records_are_told_from_the_store_alone(door, patient):
     assert [event["status"] for event in events] == ["RUNNING", "SUCCEEDED"]
 
 
-def test_lines_of_several_writers_are_all_kept(door):
+def test_lines_of_several_writers_are_all_kept(door, patient):
     place = bucket()
 
     def add(writer):
@@ -149,17 +149,17 @@ def test_one_process_holds_a_run_and_the_next_takes_it_when_it_is_let_go(door, p
 
 
 def test_a_lease_is_renewed_and_lapses_where_nobody_does(door, monkeypatch):
-    monkeypatch.setenv("CERTIFY_STORAGE_PATIENCE", "1")
+    monkeypatch.setenv("CERTIFY_STORAGE_PATIENCE", "2")
     one, other = bucket("runs/x"), bucket("runs/x")
     with one.locked():
-        time.sleep(2.2)
+        time.sleep(3.3)
         assert other.held()
         with pytest.raises(JobError), other.locked():
             pass
     one._lease._take()  # and its process dies
     with pytest.raises(JobError), other.locked():
         pass
-    time.sleep(2.2)
+    time.sleep(3.3)
     with other.locked():
         with pytest.raises(ClusterError, match="another process has taken it over"):
             one.write("file", b"late")  # it had only slept
