@@ -93,8 +93,10 @@ class Site:
         head = self.head()
         if not self.busy(self.other, "raylet"):
             wait_for(lambda: self.hosts_of(head) == 1)
-            self.join(head)
-        wait_for(lambda: self.hosts_of(head) == 2)
+            node = self.join(head)
+            while self.hosts_of(head) != 2:  # on a busy machine Ray may give up, and is asked again
+                if node.poll() is not None:
+                    node = self.join(head)
         return head
 
     def hosts_of(self, head):
