@@ -11,7 +11,8 @@ from reports.svg import BROKEN, HELD, INK, MUTED, PAPER, PROVEN, PROVEN_FLOAT32,
 
 TONES = (PROVEN, BROKEN, INK, MUTED, PROVEN_FLOAT32, WRONG)
 HEIGHT_WIDE, HEIGHT_NARROW = 380, 340  # of a row of panels, and of one panel; CSS pixels
-SQUARE = 620  # of level sets
+SQUARE = 620  # of level sets that are alone
+MANY = 60  # dots, above which they are small
 
 
 def panels_plot(panels: Sequence[dict[str, Any]], *, name: str, description: str) -> str:
@@ -22,7 +23,7 @@ def panels_plot(panels: Sequence[dict[str, Any]], *, name: str, description: str
         name: prefix of the drawing's ids.
         description: what can be seen, in words.
     """
-    square = any(panel["levels"] for panel in panels)
+    square = len(panels) == 1 and panels[0]["levels"]
     sizes = (
         (880, SQUARE if square else HEIGHT_WIDE),
         (352, HEIGHT_NARROW * len(panels)),
@@ -31,13 +32,13 @@ def panels_plot(panels: Sequence[dict[str, Any]], *, name: str, description: str
     def draw(figure: Figure, narrow: bool) -> None:
         grid = (len(panels), 1) if narrow else (1, len(panels))
         for place, panel in enumerate(panels, start=1):
-            _draw_panel(figure.add_subplot(*grid, place), panel)
+            _draw_panel(figure.add_subplot(*grid, place), panel, alone=len(panels) == 1)
 
     title = "; ".join(panel["title"] for panel in panels)
     return drawn(draw, name=name, title=title, description=description, sizes=sizes)
 
 
-def _draw_panel(axes: Axes, panel: dict[str, Any]) -> None:
+def _draw_panel(axes: Axes, panel: dict[str, Any], *, alone: bool) -> None:
     axes.set_title(panel["title"], loc="left")
     axes.set_xlabel(panel["x_label"])
     if panel["log_x"]:
@@ -53,7 +54,7 @@ def _draw_panel(axes: Axes, panel: dict[str, Any]) -> None:
     if any(series["name"] for series in panel["series"]):
         axes.legend(
             loc="upper center",
-            bbox_to_anchor=(0.5, -0.16),
+            bbox_to_anchor=(0.5, -0.3 if panel["levels"] and not alone else -0.16),
             frameon=False,
             labelcolor=MUTED,
             fontsize=11,
@@ -65,7 +66,9 @@ def _draw_series(axes: Axes, series: dict[str, Any]) -> None:
     colour, label = TONES[series["tone"]], series["name"] or None
     style: dict[str, Any] = {"color": colour, "label": label}
     if series["kind"] == "dots":
-        style |= {"linestyle": "", "marker": "o", "markersize": 8, "markeredgecolor": PAPER}
+        size = 8 if len(series["x"]) <= MANY else 4
+        style |= {"linestyle": "", "marker": "o", "markersize": size, "markeredgecolor": PAPER}
+        style["markeredgewidth"] = 0.5
     else:
         style |= {"linestyle": "--" if series["kind"] == "dashed" else "-", "linewidth": 1.8}
     if series["spread"]:

@@ -16,7 +16,7 @@ SIZES = (0.87, 0.45)
 """Side of each snowflake's first triangle, as a share of the square's."""
 NEAREST = 16
 """Segments that are looked at for each point first."""
-Places = Float[np.ndarray, "points 2"]
+Places = Float[np.ndarray, "_ 2"]
 
 
 @dataclass(frozen=True)

@@ -115,4 +115,4 @@ def _panels(outcomes: Sequence[Outcome]) -> tuple[Panel, ...]:
         panels.append(Panel(f"f at τ = {each['tau']:g}", "x", drawn))
     zero, one = (mass[::10] for mass in line.masses())
     drawn = (series("class 1", x, one, tone=0), series("class 0", x, zero, tone=1))
-    return (*panels, Panel("density of the classes", "x", drawn))
+    return (*panels, Panel("mass of each class on the grid", "x", drawn))
