@@ -28,7 +28,7 @@ WHOLE_EVERY = 8
 """Pulls from one whole one to the next."""
 STEEP = 3.0
 """σ² - 1 of a direction from which pulls come more often: it stretches by 2."""
-CALM = 0.3
+CALM = 0.1
 """σ² - 1, or drift of a weight that is not large, up to which pulls come as seldom as they may;
 above, twice as often: between two pulls a loss on the radii sees them too large."""
 LOST = 99.0
