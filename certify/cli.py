@@ -5,7 +5,16 @@ from typing import NoReturn
 
 import typer
 
-from certify.commands import cluster, preparing, proving, running, steering, watching
+from certify.commands import (
+    cluster,
+    evaluating,
+    preparing,
+    proving,
+    running,
+    steering,
+    studying,
+    watching,
+)
 from models.errors import CertifyError
 
 app = typer.Typer(
@@ -17,7 +26,7 @@ app = typer.Typer(
 )
 for command in (
     running.submit,
-    running.evaluate,
+    evaluating.evaluate,
     watching.status,
     watching.logs,
     watching.wait,
@@ -31,6 +40,7 @@ for command in (
     preparing.report,
     proving.replay,
     proving.verify,
+    studying.study,
 ):
     app.command()(command)
 app.command("list")(watching.list_runs)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from certify.runs.run import Run
-from certify.stages import proving, publish, refutation, training
+from certify.stages import evaluation, proving, publish, refutation, training
 from models.model_spec import OnnxSpec
 
 Stage = tuple[str, str | None, Callable[[Run], None]]
@@ -31,22 +31,34 @@ CERTIFIED: tuple[Stage, ...] = (
 )
 """What every network goes through; a report is always made anew, since its gates may have
 changed."""
+EVALUATED: tuple[Stage, ...] = (
+    *FOREIGN,
+    ("prove", proving.BOUNDS, proving.prove),
+    ("evaluate", evaluation.EVALUATION, evaluation.evaluate),
+)
+"""A batch evaluation attacks nothing, so it ends without a verdict."""
 
 
 def run_job(run: Run) -> dict[str, Any]:
     """Run every stage that has not been done yet.
 
     Returns:
-        The summary; its verdict is `passed`, `gate_failed` or `refuted`.
+        The summary; its verdict is `passed`, `gate_failed` or `refuted`, and of a batch evaluation
+        None.
 
     Raises:
         CertifyError: If a stage fails; what the stages before it gave stays.
     """
     beginning = FOREIGN if isinstance(run.job.model, OnnxSpec) else TRAINED
-    for name, artefact, stage in (*beginning, *CERTIFIED):
+    story = EVALUATED if run.job.evaluate else (*beginning, *CERTIFIED)
+    for name, artefact, stage in story:
         if artefact is None or not run.dir.has(artefact):
             with run.recorded(name):
                 stage(run)
+    if run.job.evaluate:
+        run.note("SUCCEEDED", exit_status=0)
+        found: dict[str, Any] = run.dir.read_json(evaluation.EVALUATION)
+        return found
     summary: dict[str, Any] = run.dir.read_json("summary.json")
     reason = None
     if summary["verdict"] == "refuted":

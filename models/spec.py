@@ -109,9 +109,17 @@ class AttackSpec(Spec):
     examples: PositiveInt = 500
     """Test examples attacked, a seeded choice; all of them where there are fewer."""
     audit: float = Field(default=0.05, ge=0, le=1)
-    """Share of the examples certified at ε that AutoAttack attacks all the same; 1 attacks all."""
-    shard_size: PositiveInt = 50
+    """Share of the examples certified at ε that AutoAttack attacks all the same.  At 1 all are, and
+    nothing that is proven decides where is looked; below, rivals out of reach are left out too."""
+    shard_size: PositiveInt = 100
     """Examples in a shard; part of the job because batches change some attacks' results."""
+
+
+class EvaluateSpec(Spec):
+    """A batch evaluation: a row an image, streamed; nothing is trained and nothing attacked."""
+
+    shard_size: PositiveInt = 4096
+    """Rows in a file of the result; none has rows of two Parquet files."""
 
 
 class ResourcesSpec(Spec):
@@ -125,5 +133,33 @@ class ResourcesSpec(Spec):
     """GPUs of each; asking for one where there is none is an error."""
     memory_per_worker: PositiveFloat | None = None
     """Gigabytes (10⁹ bytes) that must be free for each; not asked for if left out."""
+    training_workers: PositiveInt = 1
+    """Workers that share a step of training, each some of its `train.accumulate` parts; the number
+    of parts decides the weights, and this one does not."""
     time_limit: PositiveFloat | None = None
     """Seconds after which the run stops, to be resumed later; none if left out."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_priorities(cls, keys: object) -> object:
+        if isinstance(keys, dict) and "priority" in keys:
+            raise ValueError(
+                f"priority: found {keys['priority']!r}; accepted is none, since Ray has none "
+                "between jobs: a run gets what it asks for when that is free; stop a run to let "
+                "another go first, and resume it"
+            )
+        return keys
+
+    @model_validator(mode="after")
+    def _those_who_train_are_workers(self) -> "ResourcesSpec":
+        if self.training_workers > self.workers:
+            raise ValueError(
+                f"training_workers: found {self.training_workers}; accepted are at most workers, "
+                f"{self.workers}"
+            )
+        if self.training_workers > 1 and self.gpus_per_worker > 1:
+            raise ValueError(
+                f"gpus_per_worker: found {self.gpus_per_worker} with training_workers = "
+                f"{self.training_workers}; accepted is 0 or 1: each trains on one"
+            )
+        return self

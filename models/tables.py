@@ -24,6 +24,7 @@ ATTACKS = pa.schema(
         pa.field("row", pa.int64(), nullable=False),  # row in the table of certificates
         pa.field("eps", pa.float64(), nullable=False),
         pa.field("attacks", pa.string(), nullable=False),  # those that it met, in order
+        pa.field("left_out", pa.int32(), nullable=False),  # rivals out of reach, not aimed at
         pa.field("correct", pa.bool_(), nullable=False),  # on the clean image
         pa.field("robust", pa.bool_(), nullable=False),  # correct, and no confirmed break
         pa.field("claimed", pa.bool_(), nullable=False),  # the attack said that it broke it
@@ -46,6 +47,7 @@ PERTURBATIONS = pa.schema(
         pa.field("distance", pa.float64(), nullable=True),  # rounded up; null: nothing was found
         pa.field("found", pa.int32(), nullable=True),  # class there, another than the prediction
         pa.field("found_by", pa.string(), nullable=False),  # start and method; empty: nothing
+        pa.field("passes", pa.int32(), nullable=False),  # through the program, at most
         pa.field("undecided", pa.bool_(), nullable=False),  # inside the radius, within rounding
         pa.field("distance_float32", pa.float64(), nullable=True),  # in ONNX Runtime, same way
         pa.field("found_float32", pa.int32(), nullable=True),  # class there, also where it ties
@@ -65,3 +67,16 @@ STRETCHES = pa.schema(
     ]
 )
 """One row a pair of classes: how far their gap is proven, and was seen, to move."""
+
+ANSWERS = pa.schema(
+    [
+        pa.field("index", pa.int64(), nullable=False),  # place in the data
+        pa.field("file", pa.string(), nullable=False),  # relative to the data
+        pa.field("row", pa.int64(), nullable=False),  # in that file; 0 of an image file
+        pa.field("label", pa.int32(), nullable=True),  # null: the data has no labels
+        pa.field("prediction", pa.int32(), nullable=False),
+        pa.field("margin", pa.float32(), nullable=False),  # prediction over the best other class
+        pa.field("radius_float32", pa.float32(), nullable=False),  # proven for every image
+    ]
+)
+"""One row an image of a batch evaluation, in the order of the data: what a float32 runtime says."""

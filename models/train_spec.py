@@ -67,7 +67,8 @@ class TrainSpec(Spec):
     batch_size: PositiveInt = 256
     """Examples in a step."""
     accumulate: PositiveInt = 1
-    """Parts that a step's examples are computed in, one after another, to save memory."""
+    """Parts that a step's examples are computed in: one after another, to save memory, or shared
+    out among `resources.training_workers`."""
     for_eps: Eps | None = None
     """Budget to be certified; sets those keys of `loss` that are left out."""
     loss: LossSpec = CertifiedRadiusLossSpec()

@@ -31,6 +31,28 @@ def test_an_interrupt_that_was_swallowed_is_obeyed_at_the_next_step(name):
     assert done.stdout == "stopped\n", done.stderr
 
 
+AGAIN = """
+import os, signal
+from certify.runs.interruption import listen, reason
+listen()
+try:
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt from None  # as Ray does
+except KeyboardInterrupt as stopped:
+    print(reason(stopped))
+print(reason(KeyboardInterrupt("another")))
+"""
+
+
+def test_an_interrupt_that_a_library_raises_again_without_words_keeps_its_reason():
+    done = subprocess.run(
+        [sys.executable, "-c", AGAIN], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "interrupted\nanother\n", done.stderr
+
+
 def test_without_an_interrupt_nothing_stops():
     done = subprocess.run(
         [sys.executable, "-c", PROBE.format(name="SIGINT").split("    with suppress")[0]],
@@ -60,7 +82,7 @@ except KeyboardInterrupt as wish:
 @pytest.mark.parametrize(
     ("how", "then", "reason"),
     [
-        ("heed(request)", "request.touch()", "stopped on request"),
+        ("heed(request.exists)", "request.touch()", "stopped on request"),
         ("block = limited(0.2); block.__enter__()", "time.sleep(30)", "the time limit is reached"),
         ("block = limited(None); block.__enter__()", "sys.exit()", None),
     ],

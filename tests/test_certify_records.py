@@ -302,7 +302,7 @@ def test_nothing_outside_the_runs_folder_is_deleted(made, certify, tmp_path):
 
 
 def test_a_store_that_is_no_folder_is_refused(certify, tmp_path):
-    status, _, err = certify("status", "a", "--runs", "s3://bucket/runs")
+    status, _, err = certify("status", "a", "--runs", "gs://bucket/runs")
     assert status == 2
     assert "accepted is a folder" in err
     assert list(tmp_path.iterdir()) == []

@@ -46,6 +46,7 @@ def loaded_by(*arguments, modules):
         ["list"],
         ["status"],
         ["logs", "none"],
+        ["study", "list"],
     ],
 )
 def test_a_command_that_computes_nothing_loads_neither_torch_nor_ray(arguments):
@@ -96,6 +97,15 @@ def test_every_example_is_accepted(path):
 def test_every_file_that_the_readme_names_is_there():
     for name in re.findall(r"\]\(([^)]+)\)", README):
         assert (ROOT / name).is_file(), name
+
+
+def test_no_source_is_hidden_from_git_and_the_linter():
+    asked = "\0".join(str(path) for path in SOURCES)
+    hidden = subprocess.run(
+        ["git", "check-ignore", "--no-index", "-z", "--stdin"],
+        input=asked, capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert hidden.stdout == ""
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from models.splits import Split
 from models.tables import CERTIFICATES
-from workers.tasks import as_completed, remote, result, share, threads
+from workers.shards import as_completed
+from workers.tasks import remote, result, share, threads
 
 
 def prove_file(model: bytes) -> dict[str, Any]:
@@ -47,11 +48,13 @@ def certify_split(
         advance: told how many more examples are done.
     """
     run, shared = remote(_certify_shard), (share(model), share(bounds))
-    shards = [
-        split.take(slice(start, start + shard_size)) for start in range(0, len(split), shard_size)
-    ]
-    tables: list[pa.Table] = [None] * len(shards)
-    for place, table in as_completed(run.remote(*shared, shard) for shard in shards):
+    starts = range(0, len(split), shard_size)
+    calls = (
+        functools.partial(run.remote, *shared, split.take(slice(start, start + shard_size)))
+        for start in starts
+    )
+    tables: list[pa.Table] = [None] * len(starts)
+    for place, table in as_completed(calls):
         tables[place] = table
         advance(len(table))
     return pa.concat_tables(tables).combine_chunks()

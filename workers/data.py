@@ -18,6 +18,7 @@ from models.splits import Dataset, Examples, Split
 from workers.sources.source import Part, Source, unreadable
 from workers.sources.stored_images import StoredImages
 from workers.sources.streamed import StreamedSplit
+from workers.storage.places import fetched, is_url
 
 STREAMS = {"test": 1, "validation": 2}  # one stream of random numbers for each part that is cut
 
@@ -69,6 +70,9 @@ def read_source(spec: DataSpec, *, folder: Path) -> Source:
         DataError: For data that is missing or unreadable, with file and index.
     """
     try:
+        if spec.path is not None and is_url(spec.path):
+            with fetched(spec.path) as copy:
+                return _read(spec, path=copy)
         path = None if spec.path is None else folder / Path(spec.path).expanduser()
         return _read(spec, path=path)
     except (OSError, RuntimeError) as fault:  # RuntimeError: ~ of a user whom nobody knows

@@ -62,13 +62,14 @@ def certify_home() -> Path:
     return Path(os.environ.get("CERTIFY_HOME") or Path.home() / ".certify")
 
 
-def start_head(*, host: str, port: int, join_port: int) -> Head:
+def start_head(*, host: str, port: int, join_port: int, cpus: int | None = None) -> Head:
     """Start a head and wait until it takes jobs.
 
     Args:
         host: address of this machine to listen on; loopback keeps everybody else out.
         port: of the job server.
         join_port: that other machines join through.
+        cpus: processors that runs may use on this machine; all of them if left out.
 
     Raises:
         InvalidInputError: If one runs already, or the host is no address.
@@ -89,7 +90,7 @@ def start_head(*, host: str, port: int, join_port: int) -> Head:
     log = home / "head.log"
     with private_file(log) as file:
         process = subprocess.Popen(  # noqa: S603 (its words are this function's)
-            [sys.executable, "-c", LAUNCH, *_arguments(host, port, join_port, local=local)],
+            [sys.executable, "-c", LAUNCH, *_arguments(host, port, join_port, cpus, local=local)],
             env=environment(token, local=local),
             stdin=subprocess.DEVNULL,
             stdout=file,
@@ -146,9 +147,10 @@ def answers(address: str, token: str) -> int:
         return 0
 
 
-def _arguments(host: str, port: int, join_port: int, *, local: bool) -> list[str]:
+def _arguments(host: str, port: int, join_port: int, cpus: int | None, *, local: bool) -> list[str]:
     """Of `ray start`: on the loopback interface alone every port but two is a free one."""
     free = ["--min-worker-port=0", "--max-worker-port=0"] if local else []
+    limit = [] if cpus is None else [f"--num-cpus={cpus}"]
     return [
         "start",
         "--head",
@@ -160,6 +162,7 @@ def _arguments(host: str, port: int, join_port: int, *, local: bool) -> list[str
         "--dashboard-agent-listen-port=0",
         "--disable-usage-stats",
         *free,
+        *limit,
     ]
 
 

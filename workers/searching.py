@@ -3,6 +3,7 @@
 Shard and seed decide the answer, so neither the number of workers nor a dead one changes a row.
 """
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ import pyarrow as pa
 from models.splits import Split
 from models.tables import PERTURBATIONS
 from workers.certification import program_of
-from workers.tasks import as_completed, remote, share, threads
+from workers.shards import Call, as_completed
+from workers.tasks import remote, share, threads
 
 OTHERS = "attack"
 """Who found what a search is given to begin at."""
@@ -62,15 +64,16 @@ def search_parts(
         seed: of the job.
         device: where to compute, as torch names it.
     """
-    task, shared = remote(search_part, gpus=device != "cpu"), (share(model), share(bounds))
+    gpus, shared = device != "cpu", (share(model), share(bounds))
+    task = remote(search_part, gpus=gpus)
     nearest = nearest_attacked(certificates, attacks)
-    tasks = []
-    for part in parts:
+
+    def call(part: Part) -> Call:
         found = [nearest.get(row) for row in part.rows.tolist()]
-        rows = certificates.take(part.rows)
-        examples = split.take(part.rows)
-        tasks.append(task.remote(*shared, examples, rows, found, part, seed, device))
-    for place, table in as_completed(tasks):
+        rows, examples = certificates.take(part.rows), split.take(part.rows)
+        return functools.partial(task.remote, *shared, examples, rows, found, part, seed, device)
+
+    for place, table in as_completed(map(call, parts), gpus=gpus):
         yield parts[place], table
 
 
@@ -99,7 +102,7 @@ def search_part(
 ) -> pa.Table:
     """The smallest changes of some examples, rechecked in float64 and in ONNX Runtime."""
     from models.attacks.autoattack import shard_seed
-    from models.attacks.boundary import Segments, edge_undecided, nearest_breaks
+    from models.attacks.boundary import Segments, edge_breaks, nearest_breaks
     from models.attacks.minimum_norm import smallest_changes
     from models.attacks.runtime_breaks import nearest_runtime_breaks
     from models.proof.bounds import Bounds
@@ -116,6 +119,9 @@ def search_part(
         device=device,
     )
     breaks = nearest_breaks(program, proved, Segments(inputs, closest.images, predictions))
+    edge = edge_breaks(program, proved, Segments(inputs, breaks.images, predictions), radii)
+    undecided = edge.undecided & breaks.confirmed
+    breaks = breaks.or_nearer(edge)
     segments = Segments(inputs, breaks.images, predictions)
     in_runtime = nearest_runtime_breaks(model, segments)
     there = breaks.confirmed
@@ -132,7 +138,8 @@ def search_part(
             "distance": pa.array(breaks.distances, mask=~there),
             "found": pa.array(breaks.predictions.astype(np.int32), mask=~there),
             "found_by": np.where(there, closest.found_by, "").tolist(),
-            "undecided": edge_undecided(program, proved, segments, radii) & there,
+            "passes": np.full(len(inputs), closest.passes, dtype=np.int32),
+            "undecided": undecided,
             "distance_float32": pa.array(in_runtime.distances, mask=~across),
             "found_float32": pa.array(in_runtime.found.astype(np.int32), mask=~across),
             "image": _stored(breaks.images, there),

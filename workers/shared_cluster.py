@@ -32,22 +32,75 @@ def shared_cluster(resources: ResourcesSpec, *, waits: Callable[[str], None]) ->
         ClusterError: If the cluster cannot be reached, or no machine of it has what is asked for.
     """
     import ray
-    from ray.util.placement_group import placement_group, remove_placement_group
 
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, OSError, ValueError) as fault:
         raise ClusterError(f"the cluster cannot be joined: {first_line(fault)}") from None
+    reservation = _Reservation(resources, waits)
     try:
-        placed = placement_group([worker_share(resources)] * resources.workers, strategy="PACK")
-        try:
-            _wait(placed, resources, waits)
-            with inside(placed):
-                yield
-        finally:
-            remove_placement_group(placed)
+        reservation.take()
+        with inside(reservation):
+            yield
     finally:
+        reservation.give_back()
         ray.shutdown()
+
+
+class _Reservation:
+    """What a run has of the cluster, a bundle to a worker.
+
+    Args:
+        resources: what the run asks for.
+        waits: told again and again what is waited for.
+    """
+
+    def __init__(self, resources: ResourcesSpec, waits: Callable[[str], None]) -> None:
+        self._resources, self._waits = resources, waits
+        self.group: Any = None
+
+    def take(self, *, at_least: int | None = None) -> None:
+        """Wait until it is there.
+
+        Args:
+            at_least: workers that will do where the cluster has lost machines; all if left out.
+
+        Raises:
+            ClusterError: If it can never be there.
+        """
+        fewest = self._resources.workers if at_least is None else at_least
+        patience = JOINING_SECONDS
+        for workers in range(self._resources.workers, fewest - 1, -1):
+            asked = self._resources.model_copy(update={"workers": workers})
+            try:
+                self._take(asked, patience=patience)
+                break
+            except ClusterError:
+                self.give_back()
+                if workers == fewest:
+                    raise
+                patience = 0.0
+
+    def give_back(self) -> None:
+        """Let others have it."""
+        from ray.util.placement_group import remove_placement_group
+
+        if self.group is not None:
+            remove_placement_group(self.group)
+            self.group = None
+
+    @contextmanager
+    def given_back(self) -> Iterator[None]:
+        """Give it back for a block, and wait for it again where that ends well."""
+        self.give_back()
+        yield
+        self.take(at_least=1)
+
+    def _take(self, asked: ResourcesSpec, *, patience: float) -> None:
+        from ray.util.placement_group import placement_group
+
+        self.group = placement_group([worker_share(asked)] * asked.workers, strategy="PACK")
+        _wait(self.group, asked, self._waits, patience=patience)
 
 
 def worker_share(resources: ResourcesSpec) -> dict[str, float]:
@@ -99,10 +152,12 @@ def shortage(
     return False, "; ".join(busy) or "a reservation is being made"
 
 
-def _wait(placed: Any, resources: ResourcesSpec, waits: Callable[[str], None]) -> None:
+def _wait(
+    placed: Any, resources: ResourcesSpec, waits: Callable[[str], None], *, patience: float
+) -> None:
     import ray
 
-    end = time.monotonic() + JOINING_SECONDS
+    end = time.monotonic() + patience
     while not placed.wait(timeout_seconds=LOOK_SECONDS):
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         never, reason = shortage(

@@ -6,23 +6,35 @@ it that was reserved: cancelling one that is about to answer can end the whole p
 """
 
 import contextlib
-import functools
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Protocol
 
 from models.errors import CertifyError, ClusterError, first_line
 from models.spec import ResourcesSpec
 
 RETRIES = 3
 """How often a task starts again after its worker died."""
-_reserved: ContextVar[Any] = ContextVar("reserved", default=None)
+
+
+class Reservation(Protocol):
+    """A reserved part of a cluster."""
+
+    @property
+    def group(self) -> Any:
+        """Ray's placement group."""
+
+    def given_back(self) -> contextlib.AbstractContextManager[None]:
+        """Not reserved for as long as a block lasts, and then waited for again."""
+
+
+_reserved: ContextVar[Reservation | None] = ContextVar("reserved", default=None)
 
 
 @contextlib.contextmanager
-def inside(placement_group: Any) -> Iterator[None]:
+def inside(reservation: Reservation) -> Iterator[None]:
     """Run all tasks in a reserved part of a cluster, for as long as the block lasts."""
-    before = _reserved.set(placement_group)
+    before = _reserved.set(reservation)
     try:
         yield
     finally:
@@ -34,17 +46,35 @@ def are_reserved() -> bool:
     return _reserved.get() is not None
 
 
-def remote(function: Callable[..., Any], *, cpus: int = 1, gpus: float = 0) -> Any:
-    """A function as a Ray task with that many processors and GPUs."""
-    import ray
+def given_back() -> contextlib.AbstractContextManager[None]:
+    """Leave what is reserved, if anything is, to what reserves by itself."""
+    reservation = _reserved.get()
+    return contextlib.nullcontext() if reservation is None else reservation.given_back()
+
+
+def reserved_part() -> Any:
+    """Where tasks are to run, in Ray's words; None without a reservation."""
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-    where: Any = "DEFAULT"
-    if are_reserved():
-        where = PlacementGroupSchedulingStrategy(_reserved.get())
-    return ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES, scheduling_strategy=where)(
-        function
-    )
+    reservation = _reserved.get()
+    return None if reservation is None else PlacementGroupSchedulingStrategy(reservation.group)
+
+
+def remote(function: Callable[..., Any], *, cpus: int = 1, gpus: float = 0) -> Any:
+    """A function as a Ray task with that many processors and GPUs.
+
+    A worker with a GPU takes one task after the other, as all workers do: Ray's default is to end
+    it after each, which costs seconds for torch and the GPU's context to load again.
+    """
+    import ray
+
+    return ray.remote(
+        num_cpus=cpus,
+        num_gpus=gpus,
+        max_calls=0,
+        max_retries=RETRIES,
+        scheduling_strategy=reserved_part() or "DEFAULT",
+    )(function)
 
 
 def share(value: Any) -> Any:
@@ -74,70 +104,32 @@ def result(reference: Any) -> Any:
         raise ClusterError(f"{died}: {first_line(fault)}") from None
 
 
-def as_completed(references: Iterable[Any]) -> Iterator[tuple[int, Any]]:
-    """Answers as they come, each with the place of its task."""
+def places(*, gpus: bool) -> int:
+    """How many tasks of a processor, or of a GPU, run side by side; 1 or more."""
     import ray
 
-    places = {reference: place for place, reference in enumerate(references)}
-    waiting = list(places)
-    while waiting:
-        (done, *_), waiting = ray.wait(waiting, num_returns=1)
-        yield places[done], result(done)
+    kind, reservation = "GPU" if gpus else "CPU", _reserved.get()
+    if reservation is None:
+        found = ray.cluster_resources().get(kind, 0)
+    else:
+        found = sum(bundle.get(kind, 0) for bundle in reservation.group.bundle_specs)
+    return max(1, int(found))
 
 
-def run_chains(
-    chains: Iterable[Generator[Any, Any, None]], *, at_once: int | None = None
-) -> Iterator[tuple[Any, Any]]:
-    """Run chains of tasks side by side, each to its end.
+def threads(count: int, *, tf32: bool = False) -> None:
+    """Let torch compute on so many processors; sums depend on it in the last bit.
 
     Args:
-        chains: each yields a task with a label, and is sent the answer before it yields the next.
-            What a task raises is raised in its chain, which may go on from there or end.
-        at_once: most chains side by side; all of them if left out.  A chain begins, and is taken
-            from `chains`, once there is room for it.
-
-    Yields:
-        Labels with their answers, as they come.
-
-    Raises:
-        CertifyError: What a chain lets through.
+        count: of processors.
+        tf32: whether a GPU's convolutions may round their operands to TF32, which is torch's own
+            default.  What is proved, attacked or compared is float32 or better: a worker's setting
+            outlives its tasks, so each says what it needs.
     """
-    import ray
-
-    left = iter(chains)
-    waiting: dict[Any, tuple[Any, Generator[Any, Any, None]]] = {}
-
-    def advance(chain: Generator[Any, Any, None], move: Callable[[], tuple[Any, Any]]) -> None:
-        with contextlib.suppress(StopIteration):
-            label, task = move()
-            waiting[task] = label, chain
-
-    def fill() -> None:
-        while at_once is None or len(waiting) < at_once:
-            chain = next(left, None)
-            if chain is None:
-                return
-            advance(chain, functools.partial(chain.send, None))
-
-    fill()
-    while waiting:
-        (done, *_), _ = ray.wait(list(waiting), num_returns=1)
-        label, chain = waiting.pop(done)
-        try:
-            answer = result(done)
-        except CertifyError as fault:
-            advance(chain, functools.partial(chain.throw, fault))
-        else:
-            yield label, answer
-            advance(chain, functools.partial(chain.send, answer))
-        fill()
-
-
-def threads(count: int) -> None:
-    """Let torch compute on so many processors; sums depend on it in the last bit."""
     import torch
 
     torch.set_num_threads(count)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = tf32
 
 
 def device(resources: ResourcesSpec) -> str:

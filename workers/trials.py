@@ -10,8 +10,8 @@ from typing import Any
 from models.spec import ResourcesSpec
 from models.splits import Dataset
 from workers.cluster import all_cpus
+from workers.lessons import Lesson
 from workers.tasks import share
-from workers.training import Lesson
 
 
 def share_parts(dataset: Dataset) -> tuple[Any, Any]:
@@ -21,7 +21,7 @@ def share_parts(dataset: Dataset) -> tuple[Any, Any]:
 
 def of_one_worker(told: Lesson, resources: ResourcesSpec) -> Lesson:
     """The same lesson on the processors of one worker."""
-    return replace(told, threads=resources.cpus_per_worker or 1)
+    return replace(told, workers=1, threads=resources.cpus_per_worker or 1)
 
 
 def side_by_side(resources: ResourcesSpec) -> int:

@@ -17,6 +17,7 @@ from models.audit.images import Images
 from models.errors import CertifyError, JobError, VerificationError
 from models.model_spec import OnnxSpec
 from models.spec import DataSpec
+from workers.storage.places import is_url
 
 
 def run_folder(run: str, runs: Path) -> Path:
@@ -25,6 +26,10 @@ def run_folder(run: str, runs: Path) -> Path:
     Raises:
         JobError: If there is none.
     """
+    if is_url(run) or is_url(runs):
+        raise JobError(
+            "an audit reads the files of a run from a disk; accepted is a copy of its folder here"
+        )
     for path in (Path(run), runs / run):
         if path.name == "certificate.json" and path.is_file():
             return path.parent

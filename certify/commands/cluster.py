@@ -21,12 +21,16 @@ def start(
     join_port: Annotated[
         int, typer.Option("--join-port", help="Port that other machines join through.")
     ] = 6379,
+    cpus: Annotated[
+        int | None,
+        typer.Option("--cpus", min=0, help="Processors of this machine for runs; all if left out."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Start a head on this machine, with a token of its own; on loopback without --host."""
     from workers.head import start_head
 
-    head = start_head(host=host, port=port, join_port=join_port)
+    head = start_head(host=host, port=port, join_port=join_port, cpus=cpus)
     typer.echo(json.dumps(asdict(head), indent=2) if as_json else head.address)
     typer.echo(f"submit to it:  certify submit job.toml --address {head.address}", err=True)
     if host.startswith("127.") or host == "::1":

@@ -20,4 +20,7 @@ Address = Annotated[
     str | None,
     typer.Option("--address", metavar="URL", help="Job server of the cluster to run on."),
 ]
+NoWait = Annotated[
+    bool, typer.Option("--no-wait", help="On a cluster: submit, and do not follow the run.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]

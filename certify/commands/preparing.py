@@ -57,4 +57,4 @@ def report(
     refuse_trial(run_dir)
     page = sweep_report(run_dir) if is_sweep(run_dir) else render_page(results_of(run_dir))
     run_dir.write("report.html", page)
-    typer.echo(run_dir.at("report.html"))
+    typer.echo(run_dir.where("report.html"))

@@ -1,11 +1,11 @@
-"""Commands that run a job: of a file, or of somebody's model."""
+"""Run a job, here or on a cluster, to its end."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from certify.commands.options import Address, AsJson, JobFile, ModelFile, RunId, RunsFolder
+from certify.commands.options import Address, AsJson, JobFile, NoWait, RunId, RunsFolder
 from certify.commands.sweeping import sweep
 from certify.jobs.job import JobSpec
 from certify.jobs.sweep import Sweep, load_plan
@@ -28,9 +28,7 @@ def submit(
         bool, typer.Option("--dry-run", help="Check job, data and model, then stop.")
     ] = False,
     address: Address = None,
-    no_wait: Annotated[
-        bool, typer.Option("--no-wait", help="On a cluster: submit, and do not follow the run.")
-    ] = False,
+    no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a job, or a sweep of jobs, from data to a report, here or on a cluster."""
@@ -47,7 +45,7 @@ def submit(
         )
     job = plan
     if dry_run:
-        _rehearse(job, job_file, folder=job_file.parent)
+        rehearse(job, job_file, folder=job_file.parent)
         return
     text, folder = job_file.read_bytes(), job_file.parent
     carry_out(
@@ -62,59 +60,7 @@ def submit(
     )
 
 
-def evaluate(
-    model: ModelFile,
-    data: Annotated[
-        str,
-        typer.Option("--data", help="Images: folder, .npz, Parquet, digits or fashion-mnist."),
-    ],
-    source: Annotated[
-        str | None, typer.Option("--source", help="Kind of the data, where its path misleads.")
-    ] = None,
-    eps: Annotated[
-        list[str] | None, typer.Option("--eps", help="L2 budget, as 0.5 or 36/255; repeat it.")
-    ] = None,
-    examples: Annotated[
-        int | None, typer.Option("--examples", help="Images that are attacked at each ε.")
-    ] = None,
-    mean: Annotated[
-        str | None, typer.Option("--mean", help="Subtracted from each channel, as 0.5,0.4,0.4.")
-    ] = None,
-    std: Annotated[
-        str | None, typer.Option("--std", help="Divides each channel after that.")
-    ] = None,
-    classes: Annotated[
-        str | None, typer.Option("--classes", help="Names in the order of the logits, as cat,dog.")
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of every random number.")] = 0,
-    run: RunId = None,
-    runs: RunsFolder = Path("runs"),
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check model and data, then stop.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Certify, attack and report an ONNX classifier that was trained elsewhere."""
-    from certify.submitting.evaluation import evaluation_job
-
-    job, text = evaluation_job(
-        model,
-        data,
-        source=source,
-        eps=eps,
-        examples=examples,
-        mean=mean,
-        std=std,
-        classes=classes,
-        seed=seed,
-    )
-    if dry_run:
-        _rehearse(job, model, folder=Path())
-        return
-    carry_out(job, text, folder=Path(), runs=runs, run=run, as_json=as_json)
-
-
-def _rehearse(job: JobSpec, file: Path, *, folder: Path) -> None:
+def rehearse(job: JobSpec, file: Path, *, folder: Path) -> None:
     """Everything that can be known before a run: the data is there and the model fits it."""
     from certify.submitting.submission import rehearse_here
 
@@ -153,7 +99,7 @@ def carry_out(
 def _carry_out_here(
     job: JobSpec, text: bytes, *, folder: Path, run_dir: "RunDir", as_json: bool
 ) -> NoReturn:
-    from certify.runs.interruption import listen
+    from certify.runs.interruption import listen, reason
     from certify.runs.standing import command
     from certify.submitting.submission import run_here
 
@@ -162,7 +108,7 @@ def _carry_out_here(
         summary = run_here(job, text, folder=folder, run_dir=run_dir)
     except KeyboardInterrupt as wish:
         again = command("resume", run_dir)
-        raise IncompleteRunError(f"{wish or 'interrupted'}; continue with: {again}") from None
+        raise IncompleteRunError(f"{reason(wish)}; continue with: {again}") from None
     _end(summary, run_dir, as_json=as_json)
 
 
@@ -192,13 +138,18 @@ def _follow(there: "There", *, as_json: bool) -> NoReturn:
     record = there.record()
     if record.verdict in ("passed", "gate_failed", "refuted"):
         _end(there.dir.read_json("summary.json"), there.dir, as_json=as_json)
+    if record.status == "SUCCEEDED":
+        _end(there.dir.read_json("evaluation.json"), there.dir, as_json=as_json)
     typer.echo(f"error: {in_one_line(record)}", err=True)
     raise typer.Exit(record.exit_status or 0)
 
 
 def _end(summary: dict[str, Any], run_dir: "RunDir", *, as_json: bool) -> NoReturn:
-    from certify.runs.outcome import print_outcome
+    from certify.runs.outcome import print_evaluation, print_outcome
     from certify.runs.records import EXIT_STATUS
 
-    print_outcome(summary, report=run_dir.at("report.html"), as_json=as_json)
+    if summary["verdict"] is None:
+        print_evaluation(summary, rows=run_dir.where("rows"), as_json=as_json)
+        raise typer.Exit(0)
+    print_outcome(summary, report=run_dir.where("report.html"), as_json=as_json)
     raise typer.Exit(EXIT_STATUS[summary["verdict"]])

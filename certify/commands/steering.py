@@ -88,4 +88,4 @@ def delete(run: RunName, runs: RunsFolder = Path("runs")) -> None:
 
     run_dir = find_run(runs, run)
     delete_run(run_dir)
-    typer.echo(run_dir.path)
+    typer.echo(run_dir.where())

@@ -75,5 +75,5 @@ def _carry_out(
     except KeyboardInterrupt as wish:
         again = command("resume", run_dir)
         raise IncompleteRunError(f"{wish or 'interrupted'}; continue with: {again}") from None
-    print_sweep(summary, report=run_dir.at("report.html"), as_json=as_json)
+    print_sweep(summary, report=run_dir.where("report.html"), as_json=as_json)
     raise typer.Exit(0)

@@ -12,21 +12,25 @@ from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeInt, ValidationError, field_validator, model_validator
 
+from certify.jobs.faults import told
 from certify.jobs.gates import Gate, parse_gate
 from models.errors import JobError
-from models.loss_spec import LOSSES
-from models.model_spec import ARCHITECTURES, MlpSpec, ModelSpec, OnnxSpec
+from models.model_spec import MlpSpec, ModelSpec, OnnxSpec
 from models.spec import (
     AttackSpec,
     CertifySpec,
     DataSpec,
+    EvaluateSpec,
     ResourcesSpec,
     Spec,
 )
 from models.train_spec import TrainSpec
 
-UNION_TAGS = (*ARCHITECTURES, *LOSSES)
-"""Places that pydantic adds for a union's member and that are no keys of the file."""
+UNEVALUATED = ("seed", "gates", "train", "certify", "attack")
+"""Keys that a batch evaluation has no use for."""
+
+STREAMED = ("folder", "parquet")
+"""Kinds of data that a batch evaluation reads."""
 
 OF_TRAINING = ("validation", "test", "buffer")
 """Keys of `data` that only training asks for: how a part is cut off, how much of one is held."""
@@ -48,6 +52,8 @@ class JobSpec(Spec):
     train: TrainSpec = TrainSpec()
     certify: CertifySpec = CertifySpec()
     attack: AttackSpec = AttackSpec()
+    evaluate: EvaluateSpec | None = None
+    """Makes the job a batch evaluation of a foreign model."""
     resources: ResourcesSpec = ResourcesSpec()
 
     @field_validator("gates")
@@ -81,15 +87,51 @@ class JobSpec(Spec):
         return self
 
     @model_validator(mode="after")
+    def _each_training_worker_has_a_part_of_a_step(self) -> "JobSpec":
+        workers, parts = self.resources.training_workers, self.train.accumulate
+        if workers > parts and not isinstance(self.model, OnnxSpec):
+            raise ValueError(
+                f"resources.training_workers: found {workers}; accepted are at most the parts of a "
+                f"step, train.accumulate, which is {parts}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _a_foreign_model_is_not_trained(self) -> "JobSpec":
         if isinstance(self.model, OnnxSpec):
             asked = [f"data.{key}" for key in OF_TRAINING if key in self.data.model_fields_set]
             asked += ["train"] if "train" in self.model_fields_set else []
+            asked += ["resources.training_workers"] if self.resources.training_workers > 1 else []
             if asked:
                 raise ValueError(
                     f"{' and '.join(asked)} is not accepted with architecture 'onnx': nothing is "
                     "trained, and all test images are certified"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _an_evaluation_asks_for_rows_alone(self) -> "JobSpec":
+        if self.evaluate is None:
+            return self
+        if not isinstance(self.model, OnnxSpec):
+            raise ValueError(  # noqa: TRY004 (pydantic wants a ValueError)
+                "evaluate is accepted with architecture 'onnx' alone"
+            )
+        asked = [key for key in UNEVALUATED if key in self.model_fields_set]
+        if asked:
+            raise ValueError(
+                f"{' and '.join(asked)} is not accepted with evaluate, which attacks nothing"
+            )
+        if self.data.source not in STREAMED:
+            raise ValueError(
+                f"data.source: found {self.data.source!r} with evaluate; accepted are "
+                f"{' and '.join(STREAMED)}"
+            )
+        if self.resources.gpus_per_worker:
+            raise ValueError(
+                "resources.gpus_per_worker: found a GPU with evaluate; accepted is 0, since no "
+                "radius is proven of the convolutions of GPU libraries"
+            )
         return self
 
     @property
@@ -106,14 +148,15 @@ class JobSpec(Spec):
         return json.dumps(self.resolved(), indent=2, sort_keys=True) + "\n"
 
     def resolved(self) -> dict[str, Any]:
-        """The job with every default, less the keys that a foreign model has no use for."""
+        """The job with every default, less the keys that it has no use for."""
         found: dict[str, Any] = self.model_dump(mode="json")
         if isinstance(self.model, OnnxSpec):
             del found["train"]
             found["data"] = {
                 key: found["data"][key] for key in found["data"] if key not in OF_TRAINING
             }
-        return found
+        unused = ("evaluate",) if self.evaluate is None else UNEVALUATED
+        return {key: found[key] for key in found if key not in unused}
 
     def with_model_hash(self, sha256: str) -> "JobSpec":
         """The same job, which then speaks of one foreign file and no other."""
@@ -122,7 +165,8 @@ class JobSpec(Spec):
     def sha256(self) -> str:
         """Hash of all that decides the result: the resources do not, nor where a file lies."""
         decisive = self.resolved()
-        del decisive["resources"], decisive["gates"]
+        for key in ("resources", "gates"):
+            decisive.pop(key, None)
         if decisive["model"].get("sha256"):
             del decisive["model"]["path"]
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
@@ -179,7 +223,8 @@ def check_job(keys: Mapping[str, Any], *, place: str) -> JobSpec:
     try:
         return JobSpec.model_validate(keys)
     except ValidationError as error:
-        raise JobError("\n".join(_fault(place, fault) for fault in error.errors())) from None
+        lines = (told(fault, place, fields=JobSpec.model_fields) for fault in error.errors())
+        raise JobError("\n".join(lines)) from None
 
 
 def _apply(keys: dict[str, Any], override: str) -> None:
@@ -198,34 +243,3 @@ def _apply(keys: dict[str, Any], override: str) -> None:
         if not isinstance(table, dict):
             raise JobError(f"--set {override}: {place} is no table")
     table[places[-1]] = value
-
-
-def _fault(file: str, fault: Mapping[str, Any]) -> str:
-    """One line: where it is, what was found, what is accepted."""
-    place = ".".join(str(part) for part in fault["loc"] if part not in UNION_TAGS)
-    where = f"{file}: {place}" if place else file
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    match fault["type"]:
-        case "extra_forbidden":
-            return f"{where}: unknown key, found {fault['input']!r}; accepted are {_keys(fault)}"
-        case "missing":
-            return f"{where}: required, not found"
-        case "value_error" if not place or isinstance(fault["input"], Mapping | Spec):
-            return f"{where}: {message}"
-    return f"{where}: found {fault['input']!r}; {message[0].lower()}{message[1:]}"
-
-
-def _keys(fault: Mapping[str, Any]) -> str:
-    """Keys that the table of an unknown key knows."""
-    fields: Any = JobSpec.model_fields
-    for part in fault["loc"][:-1]:
-        if part in fields:
-            annotation = fields[part].annotation
-            fields = getattr(annotation, "model_fields", None) or _union_fields(annotation)
-    return ", ".join(fields)
-
-
-def _union_fields(annotation: Any) -> dict[str, Any]:
-    """Keys of all members of a union of specs."""
-    members = getattr(annotation, "__args__", ())
-    return {key: field for member in members for key, field in member.model_fields.items()}

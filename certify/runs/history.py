@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from certify.runs.records import Record, read_record
-from certify.runs.run_dir import RunDir
+from certify.runs.run_dir import HISTORY, RunDir
 from models.errors import ClusterError
 
 POLL_SECONDS = 0.3
@@ -39,13 +39,15 @@ def events(
         if over:
             return
         meanwhile()
-        time.sleep(POLL_SECONDS)
+        time.sleep(max(POLL_SECONDS, run_dir.files.poll_seconds))
 
 
 def length(run_dir: RunDir) -> int:
     """Bytes of the history so far."""
-    path = run_dir.at("events.jsonl")
-    return path.stat().st_size if path.exists() else 0
+    try:
+        return len(run_dir.read(HISTORY))
+    except FileNotFoundError:
+        return 0
 
 
 def changes(run_dir: RunDir) -> Iterator[Record]:
@@ -58,7 +60,7 @@ def changes(run_dir: RunDir) -> Iterator[Record]:
         if not record.live:
             return
         before = record
-        time.sleep(POLL_SECONDS)
+        time.sleep(max(POLL_SECONDS, run_dir.files.poll_seconds))
 
 
 def in_words(event: dict[str, Any]) -> str:
@@ -87,13 +89,11 @@ def in_words(event: dict[str, Any]) -> str:
 def _lines(run_dir: RunDir, place: int, *, whole: bool) -> tuple[list[bytes], int]:
     """Lines from a place on and the next place; `whole` leaves a line that is still written."""
     try:
-        with run_dir.at("events.jsonl").open("rb") as file:
-            file.seek(place)
-            text = file.read()
+        text = run_dir.read(HISTORY, start=place)
     except FileNotFoundError:
         return [], place
     except OSError as fault:
-        raise ClusterError(f"{run_dir.at('events.jsonl')}: {fault.strerror}") from None
+        raise ClusterError(f"{run_dir.where(HISTORY)}: {fault.strerror}") from None
     if whole:
         text = text[: text.rfind(b"\n") + 1]
     return [line for line in text.split(b"\n") if line], place + len(text)

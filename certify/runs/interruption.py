@@ -7,14 +7,14 @@ for between two steps, so that the step at hand is finished and kept.
 """
 
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 _wishes: list[str] = []
-_requests: list[Path] = []
+_requests: list[Callable[[], bool]] = []
 
 
 def listen() -> None:
@@ -35,9 +35,23 @@ def limited(seconds: float | None) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def heed(request: Path) -> None:
-    """Stop between two steps once there is such a file."""
-    _requests.append(request)
+def heed(request: Callable[[], bool], *, every: float = 0.0) -> None:
+    """Stop between two steps once it is asked for.
+
+    Args:
+        request: whether it is.
+        every: seconds between two looks, at least.
+    """
+    looked = float("-inf")
+
+    def asked() -> bool:
+        nonlocal looked
+        if time.monotonic() - looked < every:
+            return False
+        looked = time.monotonic()
+        return request()
+
+    _requests.append(asked)
 
 
 def obey() -> None:
@@ -46,10 +60,15 @@ def obey() -> None:
     Raises:
         KeyboardInterrupt: If it was, with the reason.
     """
-    if any(request.exists() for request in _requests):
+    if any(request() for request in _requests):
         raise KeyboardInterrupt("stopped on request")
     if _wishes:
         raise KeyboardInterrupt(_wishes[0])
+
+
+def reason(stopped: KeyboardInterrupt) -> str:
+    """Why a block was stopped, also where a library raised the interrupt again without words."""
+    return str(stopped) or (_wishes[0] if _wishes else "interrupted")
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:

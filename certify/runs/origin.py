@@ -46,7 +46,7 @@ def read_origin(run_dir: RunDir) -> Origin:
         found = run_dir.read_json(FILE)
         return Origin(Path(found["folder"]), found["address"], int(found["attempt"]))
     except (OSError, LookupError, TypeError, ValueError):
-        place = run_dir.at(FILE)
+        place = run_dir.where(FILE)
         raise JobError(f"{place} cannot be read; submit the job again with --run") from None
 
 

@@ -1,7 +1,6 @@
 """What a run ends with on the terminal: the verdict, a table, the path of the report."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -19,7 +18,7 @@ BROKEN = {
 }
 
 
-def print_outcome(summary: dict[str, Any], *, report: Path, as_json: bool) -> None:
+def print_outcome(summary: dict[str, Any], *, report: str, as_json: bool) -> None:
     """Print a summary for a person, or as it is for a program."""
     if as_json:
         print(json.dumps(summary, indent=2))  # noqa: T201
@@ -33,7 +32,21 @@ def print_outcome(summary: dict[str, Any], *, report: Path, as_json: bool) -> No
     console.print(f"report {report}", highlight=False, soft_wrap=True)
 
 
-def print_sweep(summary: dict[str, Any], *, report: Path, as_json: bool) -> None:
+def print_evaluation(summary: dict[str, Any], *, rows: str, as_json: bool) -> None:
+    """Print what a batch evaluation gave; there is no verdict, since nothing was attacked."""
+    if as_json:
+        print(json.dumps(summary, indent=2))  # noqa: T201
+        return
+    text = f"{summary['rows']} images evaluated; nothing was attacked"
+    if summary["labelled"]:
+        share = summary["correct"] / summary["labelled"]
+        text += f"; of {summary['labelled']} with a label {share:.2%} have it as their class"
+    console = Console()
+    console.print(f"\n{text}", highlight=False, soft_wrap=True)
+    console.print(f"rows   {rows}", highlight=False, soft_wrap=True)
+
+
+def print_sweep(summary: dict[str, Any], *, report: str, as_json: bool) -> None:
     """Print what a sweep came to: the trials that no other beats, and how to go on."""
     if as_json:
         print(json.dumps(summary, indent=2))  # noqa: T201

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from certify.runs.run_dir import RUN_ID, RunDir
-from models.errors import ClusterError, JobError
+from models.errors import JobError
+from workers.storage.places import place_of
 
 EXIT_STATUS = {"passed": 0, "gate_failed": 3, "refuted": 4, "incomplete": 5}
 """Of a verdict; those of errors are in `models/errors.py`."""
@@ -83,12 +84,7 @@ def all_records(runs: Path) -> list[Record]:
     Raises:
         ClusterError: If the folder cannot be read.
     """
-    try:
-        names = sorted(path.name for path in runs.iterdir() if RUN_ID.fullmatch(path.name))
-    except FileNotFoundError:
-        return []
-    except OSError as fault:
-        raise ClusterError(f"{runs} cannot be read: {fault.strerror}") from None
+    names = [name for name in place_of(runs).folders() if RUN_ID.fullmatch(name)]
     found = [read_record(run_dir) for name in names if is_run(run_dir := RunDir(runs, name))]
     return sorted(found, key=lambda record: record.since or "")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from certify.jobs.job import JobSpec
 from certify.runs.environment import describe_environment
-from certify.runs.interruption import obey
+from certify.runs.interruption import obey, reason
 from certify.runs.kinds import refuse_other_kind
 from certify.runs.progress import QUIET_SECONDS, Reporter, StageProgress
 from certify.runs.records import EXIT_STATUS, Record, stored
@@ -21,6 +21,8 @@ from models.splits import Dataset
 from workers.data import describe
 from workers.foreign import Foreign
 
+FOREIGN = "foreign.onnx"
+"""The model of somebody else, in a folder that other machines reach and the model's they do not."""
 ROOM = ".room"
 """A file that makes room for the last words on a disk that has become full."""
 ROOM_BYTES = 16_384
@@ -46,7 +48,8 @@ class Run:
         Raises:
             JobError: If the folder holds another job, or the data has changed since.
         """
-        data = describe(self.dataset)
+        streamed = None if self.foreign is None else self.foreign.streamed
+        data = describe(self.dataset) if streamed is None else streamed.stream.describe()
         if not self.dir.has("job.json"):
             self.dir.write_json("data.json", data)
             self.dir.write_json("environment.json", describe_environment())
@@ -54,6 +57,8 @@ class Run:
             _refuse_other_job(self.dir, self.job)
             if self.dir.read_json("data.json") != data:
                 raise JobError(f"the data of run {self.dir.run} has changed since it began")
+        if self.foreign is not None and self.dir.shared:
+            self.dir.write(FOREIGN, self.foreign.imported.model)
         self.dir.write("job.toml", job_file)
         self.dir.write("job.json", self.job.to_json())
 
@@ -164,8 +169,15 @@ def stored_job(run_dir: RunDir) -> JobSpec:
     try:
         return JobSpec.model_validate_json(run_dir.read("job.json"))
     except (OSError, ValueError):
-        place = run_dir.at("job.json")
+        place = run_dir.where("job.json")
         raise JobError(f"{place} cannot be read; submit the job under another id") from None
+
+
+def stored_model(run_dir: RunDir | None) -> bytes | None:
+    """The foreign model that a run holds, if it does."""
+    if run_dir is None or not run_dir.shared or not run_dir.has(FOREIGN):
+        return None
+    return run_dir.read(FOREIGN)
 
 
 def _refuse_other_job(run_dir: RunDir, job: JobSpec) -> None:
@@ -181,5 +193,5 @@ def _exit_status(fault: BaseException) -> int:
 
 def _why(fault: BaseException) -> str:
     if isinstance(fault, KeyboardInterrupt):
-        return str(fault) or "interrupted"
+        return reason(fault)
     return str(fault) if isinstance(fault, CertifyError) else f"{type(fault).__name__}: {fault}"

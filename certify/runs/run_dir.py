@@ -1,117 +1,100 @@
-"""The folder of a run: every path in it, and the only writer of files.
+"""The folder of a run: every artefact by its name, and the only writer of files.
 
-A file appears whole or not at all: it is written beside its place, flushed to the disk and then
-renamed.  What a run has done is what lies in its folder.
+An artefact appears whole or not at all, on a disk as in an object store.  What a run has done is
+what lies in its folder.
 """
 
-import errno
-import fcntl
 import io
 import json
-import os
 import re
 import secrets
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 
-from models.errors import ClusterError, JobError
+from models.errors import JobError
+from workers.storage.places import is_url, place_of
 
 RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,127}")
-LOOKING_SECONDS = 1.0
-"""Far more than it takes to look whether a run is held."""
+HISTORY = "events.jsonl"
 
 
 class RunDir:
     """The folder `runs/<run id>` and its artefacts, by name."""
 
     def __init__(self, root: Path, run: str) -> None:
-        if re.match(r"[a-z0-9]+:/", str(root)):
-            raise JobError(
-                f"runs in {root} are refused; accepted is a folder, of a shared disk too"
-            )
         if not RUN_ID.fullmatch(run):
             raise JobError(
                 f"run id {run!r} is refused; accepted are lower-case letters, digits and dashes"
             )
         self.run = run
         self.path = root / run
+        self.files = place_of(self.path)
+
+    @property
+    def shared(self) -> bool:
+        """Whether it lies in an object store, which other machines reach as this one does."""
+        return is_url(self.path)
+
+    @property
+    def runs(self) -> str:
+        """The folder of runs that it is in, as another process finds it."""
+        if self.shared:
+            return str(self.files).rpartition("/")[0]
+        return str(self.path.parent.resolve())
 
     def at(self, name: str) -> Path:
-        """Path of an artefact."""
+        """Path of an artefact on a disk."""
         return self.path / name
+
+    def where(self, name: str = "") -> str:
+        """What a user can look it up by."""
+        return "/".join(filter(None, (str(self.files), name)))
 
     def has(self, name: str) -> bool:
         """Whether an artefact is there, and so whole."""
-        return self.at(name).is_file()
+        return self.files.has(name)
+
+    def names(self, pattern: str) -> list[str]:
+        """Artefacts whose names match, in order."""
+        return sorted(name for name, _ in self.files.names() if fnmatchcase(name, pattern))
 
     def create(self) -> None:
         """Make the folder.
 
         Raises:
             JobError: If it cannot be written.
+            ClusterError: If the object store cannot be reached.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.path):
-                pass
-        except OSError as fault:
-            raise JobError(f"{self.path} cannot be written: {fault.strerror}") from None
+        self.files.create()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run for this process alone; somebody who just looks is waited for.
+        """Hold the run for this process alone.
 
         Raises:
             JobError: If another process holds it.
         """
-        try:
-            with FileLock(self.at(".lock"), timeout=LOOKING_SECONDS):
-                yield
-        except Timeout:
-            raise JobError(f"run {self.run} is being worked on by another process") from None
+        with self.files.locked():
+            yield
 
     def held(self) -> bool:
         """Whether a process holds the run; a reader may ask, on a read-only disk too."""
-        try:
-            with self.at(".lock").open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except OSError as fault:
-            return fault.errno in (errno.EAGAIN, errno.EACCES)
-        return False
+        return self.files.held()
 
     def write(self, name: str, content: bytes | str) -> None:
         """Write an artefact, whole or not at all.
 
         Raises:
-            ClusterError: If the disk refuses.
+            ClusterError: If the storage refuses.
         """
-        target = self.at(name)
-        data = content.encode() if isinstance(content, str) else content
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            handle, beside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(beside).chmod(0o644)
-                Path(beside).replace(target)
-            except BaseException:
-                Path(beside).unlink(missing_ok=True)
-                raise
-        except OSError as fault:
-            raise ClusterError(f"{target} cannot be written: {fault.strerror}") from None
+        self.files.write(name, content.encode() if isinstance(content, str) else content)
 
     def write_json(self, name: str, value: Any) -> None:
         """Write numbers and texts; NaN and infinities are refused."""
@@ -123,9 +106,9 @@ class RunDir:
         pq.write_table(table, buffer)
         self.write(name, buffer.getvalue())
 
-    def read(self, name: str) -> bytes:
-        """An artefact's bytes."""
-        return self.at(name).read_bytes()
+    def read(self, name: str, *, start: int = 0) -> bytes:
+        """An artefact's bytes, from a place on."""
+        return self.files.read(name, start=start)
 
     def read_json(self, name: str) -> Any:
         """An artefact of numbers and texts.
@@ -145,34 +128,37 @@ class RunDir:
             JobError: If it is damaged.
         """
         try:
-            return pq.read_table(self.at(name), partitioning=None)
+            return pq.read_table(io.BytesIO(self.read(name)))
         except pa.ArrowInvalid:
             raise self._damaged(name) from None
 
     def _damaged(self, name: str) -> JobError:
         return JobError(
-            f"{self.at(name)} is damaged; delete it and resume the run to make it again"
+            f"{self.where(name)} is damaged; delete it and resume the run to make it again"
         )
 
     def delete(self, name: str) -> None:
         """Remove an artefact that a later one has replaced, and its folder with the last one."""
-        path = self.at(name)
-        path.unlink(missing_ok=True)
-        if path.parent != self.path and path.parent.is_dir() and not any(path.parent.iterdir()):
-            path.parent.rmdir()
+        self.files.delete(name)
+
+    def remove(self) -> None:
+        """Remove the folder with all that is in it.
+
+        Raises:
+            JobError: If it is only a link to another place.
+            ClusterError: If the storage refuses.
+        """
+        self.files.remove()
 
     def record(self, event: str, **facts: object) -> None:
-        """Append a line to the run's history, and end the one that a dying process left open."""
+        """Append a line to the run's history.
+
+        Raises:
+            ClusterError: If the storage refuses.
+        """
         moment = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"time": moment, "event": event, **facts}, ensure_ascii=False)
-        path = self.at("events.jsonl")
-        try:
-            with path.open("ab+") as file:
-                file.seek(max(0, file.tell() - 1))
-                torn = file.read(1) not in (b"", b"\n")
-                file.write((torn * "\n" + line + "\n").encode())
-        except OSError as fault:
-            raise ClusterError(f"{path} cannot be written: {fault.strerror}") from None
+        self.files.append(HISTORY, (line + "\n").encode())
 
 
 def new_run_id(name: str) -> str:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -45,5 +44,5 @@ def how_far(record: Record) -> str:
 
 def command(verb: str, run_dir: RunDir) -> str:
     """What to type about a run."""
-    runs = run_dir.path.parent
-    return f"certify {verb} {run_dir.run}" + ("" if runs == Path("runs") else f" --runs {runs}")
+    runs = run_dir.runs if run_dir.shared else str(run_dir.path.parent)
+    return f"certify {verb} {run_dir.run}" + ("" if runs == "runs" else f" --runs {runs}")

@@ -1,10 +1,8 @@
 """Stop, resume and delete runs."""
 
-import shutil
-
 from certify.runs.records import read_record
 from certify.runs.run_dir import RunDir
-from models.errors import ClusterError, JobError
+from models.errors import JobError
 
 STOP = "stop"
 """The file that asks a run to stop; whoever starts the run again removes it."""
@@ -25,22 +23,11 @@ def ask_to_stop(run_dir: RunDir) -> None:
 def delete_run(run_dir: RunDir) -> None:
     """Remove a run's folder with all that is in it.
 
-    It is moved out of the way first: a run is there whole or not at all.
-
     Raises:
         JobError: If the run has not ended, or its folder is only a link to another place.
-        ClusterError: If the disk refuses.
+        ClusterError: If the storage refuses.
     """
-    if run_dir.path.is_symlink():
-        raise JobError(f"{run_dir.path} is a link; accepted is a folder inside the runs folder")
     record = read_record(run_dir)
     if record.live:
         raise JobError(f"run {run_dir.run} is {record.status}; stop it before it is deleted")
-    away = run_dir.path.with_name(f".{run_dir.run}.deleted")
-    try:
-        with run_dir.locked():
-            shutil.rmtree(away, ignore_errors=True)
-            run_dir.path.rename(away)
-        shutil.rmtree(away)
-    except OSError as fault:
-        raise ClusterError(f"{run_dir.path} cannot be deleted: {fault.strerror}") from None
+    run_dir.remove()

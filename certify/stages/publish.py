@@ -106,8 +106,13 @@ def results_of(run_dir: RunDir) -> Results:
     Raises:
         JobError: If there is no such run, or it has not ended.
     """
+    if run_dir.has("evaluation.json"):
+        rows = run_dir.where("rows")
+        raise JobError(f"a batch evaluation has no report; what it gives is in {rows}")
     if not run_dir.has("summary.json"):
-        raise JobError(f"no report can be made of {run_dir.path}; accepted is a run that has ended")
+        raise JobError(
+            f"no report can be made of {run_dir.where()}; accepted is a run that has ended"
+        )
     pictures = run_dir.read_table("pictures.parquet").to_pylist()
     certificate = "certificate.json"
     return Results(

@@ -1,9 +1,10 @@
 """A sweep from its first trial to its report."""
 
-import os
+import math
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from os.path import relpath
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from models.errors import CertifyError, JobError
 from reports.front import judged
 from reports.sweep import render_sweep
 from workers import trials as side
-from workers.tasks import run_chains
+from workers.shards import run_chains
+from workers.storage.places import is_url
 
 SUMMARY = "summary.json"
 
@@ -120,7 +122,9 @@ def sweep_report(run_dir: RunDir) -> str:
         JobError: If it has not ended.
     """
     if not run_dir.has(SUMMARY):
-        raise JobError(f"no report can be made of {run_dir.path}; accepted is a run that has ended")
+        raise JobError(
+            f"no report can be made of {run_dir.where()}; accepted is a run that has ended"
+        )
     return render_sweep(run_dir.read_json(SUMMARY))
 
 
@@ -138,8 +142,9 @@ def _make(search: Search, new: list[Trial], parts: tuple[Any, Any]) -> None:
     total, before = len(search.trials), len(search.trials) - len(waiting)
     with run.follow("trials", total=total, unit="trials") as progress:
         progress.advance(before)
+        room = side.side_by_side(run.job.resources)
         try:
-            for _ in run_chains(chains(), at_once=side.side_by_side(run.job.resources)):
+            for _ in run_chains(chains(), at_once=room, deadline=math.inf):
                 ended = sum(trial.over for trial in search.trials)
                 progress.advance(ended - progress.done)
             progress.advance(total - progress.done)
@@ -161,11 +166,11 @@ def _trial(search: Search, number: int, values: Values) -> Trial:
 
 def _findable(job: JobSpec, origin: Path, run_dir: RunDir) -> JobSpec:
     """The job with its data where the trial's own file, in its own folder, finds them."""
-    if job.data.path is None:
+    if job.data.path is None or is_url(job.data.path):
         return job
     path = Path(job.data.path).expanduser()
     if not path.is_absolute():
-        path = Path(os.path.relpath(origin / path, run_dir.path))
+        path = (origin / path) if run_dir.shared else Path(relpath(origin / path, run_dir.path))
     return job.model_copy(update={"data": job.data.model_copy(update={"path": str(path)})})
 
 

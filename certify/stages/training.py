@@ -13,7 +13,7 @@ from certify.runs.run_dir import RunDir
 from models.errors import CertifyError
 from models.model_spec import OnnxSpec
 from reports.tensorboard import event_file
-from workers import training
+from workers import lessons, training
 
 WEIGHTS = "train/weights.safetensors"
 METRICS = "train/metrics.jsonl"
@@ -28,14 +28,12 @@ def train(run: Run) -> None:
         epochs = training.train_epochs(told, run.dataset, state=state, past=history)
         for trained, metrics in epochs:
             history = [*history, metrics]
-            keep_epoch(run.dir, trained, history, best=training.best_epoch(told, history))
+            keep_epoch(run.dir, trained, history, best=lessons.best_epoch(told, history))
             progress.advance(note=_in_a_few_words(metrics))
     ship(run.dir, told, history)
 
 
-def where_left(
-    run_dir: RunDir, told: training.Lesson
-) -> tuple[bytes | None, list[training.Metrics]]:
+def where_left(run_dir: RunDir, told: lessons.Lesson) -> tuple[bytes | None, list[lessons.Metrics]]:
     """The last state that was written down, None before the first, and all metrics up to it."""
     done = [epoch for epoch in range(told.train.epochs) if run_dir.has(_checkpoint(epoch))]
     if not done:
@@ -43,10 +41,11 @@ def where_left(
     return run_dir.read(_checkpoint(done[-1])), history_of(run_dir)[: done[-1] + 1]
 
 
-def ship(run_dir: RunDir, told: training.Lesson, history: list[training.Metrics]) -> None:
+def ship(run_dir: RunDir, told: lessons.Lesson, history: list[lessons.Metrics]) -> None:
     """The weights of the last epoch, or of the best where the job says so; no other state stays."""
-    shipped = training.best_epoch(told, history)
-    run_dir.record("trained", epochs=len(history), shipped_epoch=shipped)
+    shipped = lessons.best_epoch(told, history)
+    made = {"workers": told.workers, "parts": told.train.accumulate, "threads": told.threads}
+    run_dir.record("trained", epochs=len(history), shipped_epoch=shipped, **made)
     run_dir.write(WEIGHTS, run_dir.read(_checkpoint(shipped)))
     _delete_all_but(run_dir, kept=set())
 
@@ -58,11 +57,11 @@ def history_of(run_dir: RunDir) -> list[dict[str, Any]]:
     return [json.loads(line) for line in run_dir.read(METRICS).decode().splitlines()]
 
 
-def lesson_of(run: Run) -> training.Lesson:
+def lesson_of(run: Run) -> lessons.Lesson:
     """The training that a job asks for."""
     if isinstance(run.job.model, OnnxSpec):
         raise CertifyError("a foreign model is not trained")
-    return training.lesson(
+    return lessons.lesson(
         run.dataset,
         model=run.job.model,
         train=run.job.train,
@@ -85,8 +84,7 @@ def keep_epoch(run_dir: RunDir, state: bytes, history: list[dict[str, Any]], *, 
 def _delete_all_but(run_dir: RunDir, *, kept: set[int]) -> None:
     """Delete the states that nothing needs any more."""
     names = {_checkpoint(epoch) for epoch in kept}
-    for path in sorted(run_dir.at("train").glob("epoch-*.safetensors")):
-        name = f"train/{path.name}"
+    for name in run_dir.names("train/epoch-*.safetensors"):
         if name not in names:
             run_dir.delete(name)
 

@@ -6,6 +6,7 @@ interruption each goes on from its last artefact.
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from certify.stages.training import WEIGHTS, history_of, keep_epoch, lesson_of, 
 from models.errors import CertifyError, ClusterError
 from models.splits import Dataset
 from reports.words import toml
-from workers import certification, training, trials
+from workers import certification, lessons, training, trials
 
 RESULT = "result.json"
 """Of a trial that has ended."""
@@ -108,28 +109,30 @@ def _stages(trial: Trial, parts: tuple[Any, Any]) -> Chain:
         yield from _train(trial, told, parts)
     if not run.dir.has(NETWORK):
         with run.recorded("export"):
-            model, _ = yield label, training.export_task(told, run.dir.read(WEIGHTS), parts[1])
+            call = partial(training.export_task, told, run.dir.read(WEIGHTS), parts[1])
+            model, _ = yield label, call
             run.dir.write(NETWORK, model)
     if not run.dir.has(BOUNDS):
         with run.recorded("prove"):
-            run.dir.write_json(BOUNDS, (yield label, certification.prove_task(_network(run))))
+            call = partial(certification.prove_task, _network(run))
+            run.dir.write_json(BOUNDS, (yield label, call))
     if not run.dir.has(CERTIFICATES):
         with run.recorded("certify"):
             yield from _certify(trial)
     run.dir.write_json(RESULT, _figures(run, told))
 
 
-def _train(trial: Trial, told: training.Lesson, parts: tuple[Any, Any]) -> Chain:
+def _train(trial: Trial, told: lessons.Lesson, parts: tuple[Any, Any]) -> Chain:
     run = trial.run
     state, history = where_left(run.dir, told)
     with run.recorded("train"):
-        while not training.is_over(told, history):
+        while not lessons.is_over(told, history):
             progress = {"done": len(history), "total": told.train.epochs, "unit": "epochs"}
             run.note("RUNNING", stage="train", progress=progress)
-            task = training.epoch_task(told, parts, state, len(history))
-            state, metrics = yield trial.number, task
+            call = partial(training.epoch_task, told, parts, state, len(history))
+            state, metrics = yield trial.number, call
             history = [*history, metrics]
-            keep_epoch(run.dir, state, history, best=training.best_epoch(told, history))
+            keep_epoch(run.dir, state, history, best=lessons.best_epoch(told, history))
         ship(run.dir, told, history)
 
 
@@ -139,12 +142,13 @@ def _certify(trial: Trial) -> Chain:
     bounds, tables = run.dir.read_json(BOUNDS), []
     for start in range(0, len(part), size):
         shard = part.take(slice(start, start + size))
-        table = yield trial.number, certification.certify_task(_network(run), bounds, shard)
+        call = partial(certification.certify_task, _network(run), bounds, shard)
+        table = yield trial.number, call
         tables.append(table)
     run.dir.write_table(CERTIFICATES, pa.concat_tables(tables).combine_chunks())
 
 
-def _figures(run: Run, told: training.Lesson) -> dict[str, Any]:
+def _figures(run: Run, told: lessons.Lesson) -> dict[str, Any]:
     """Counts from the rows, and what training took."""
     rows, history = run.dir.read_table(CERTIFICATES), history_of(run.dir)
     correct = rows["label"].to_numpy() == rows["prediction"].to_numpy()
@@ -156,7 +160,7 @@ def _figures(run: Run, told: training.Lesson) -> dict[str, Any]:
         "certified": [int(np.sum(correct & (radius > eps))) for eps in run.job.eps],
         "lipschitz_bound": run.dir.read_json(BOUNDS)["lipschitz_bound"],
         "epochs": len(history),
-        "shipped_epoch": training.best_epoch(told, history),
+        "shipped_epoch": lessons.best_epoch(told, history),
         "training_seconds": round(sum(metrics["seconds"] for metrics in history), 3),
     }
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from certify.runs.interruption import listen, obey
+from certify.runs.interruption import listen, obey, reason
 from certify.runs.origin import read_origin
 from certify.runs.progress import Reporter
 from certify.runs.records import EXIT_STATUS, find_run
@@ -28,9 +28,9 @@ def main() -> NoReturn:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_status)
     except KeyboardInterrupt as wish:
-        print(wish, file=sys.stderr)  # noqa: T201
+        print(reason(wish), file=sys.stderr)  # noqa: T201
         sys.exit(EXIT_STATUS["incomplete"])
-    sys.exit(EXIT_STATUS[summary["verdict"]])
+    sys.exit(0 if summary["verdict"] is None else EXIT_STATUS[summary["verdict"]])
 
 
 def drive(run_dir: RunDir) -> dict[str, Any]:
@@ -42,17 +42,19 @@ def drive(run_dir: RunDir) -> dict[str, Any]:
     Raises:
         CertifyError: If anything is refused or fails; the run's record says what.
     """
-    from certify.submitting.submission import carry_out, read_inputs
-    from workers.shared_cluster import shared_cluster
+    with run_dir.locked():  # first: the run is known to be taken up before torch is loaded
+        from certify.submitting.submission import carry_out, read_inputs
+        from workers.shared_cluster import shared_cluster
 
-    with run_dir.locked():
         name = stored_job(run_dir).name
         with watched(run_dir, name=name):
-            job, dataset, foreign = read_inputs(stored_job(run_dir), read_origin(run_dir).folder)
+            job, dataset, foreign = read_inputs(
+                stored_job(run_dir), read_origin(run_dir).folder, run_dir=run_dir
+            )
 
-            def waits(reason: str) -> None:
+            def waits(why: str) -> None:
                 obey()
-                note(run_dir, "PENDING", name=name, reason=reason)
+                note(run_dir, "PENDING", name=name, reason=why)
 
             run = Run(job, dataset, run_dir, Reporter(), foreign)
             run.open(run_dir.read("job.toml"))

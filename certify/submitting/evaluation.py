@@ -7,6 +7,7 @@ from certify.jobs.job import JobSpec, check_job
 from certify.jobs.template import kind_of_data, name_from
 from models.errors import JobError
 from reports.words import toml
+from workers.storage.places import is_url
 
 BUILT_IN = ("digits", "fashion-mnist")
 COMMAND = "certify evaluate"
@@ -22,7 +23,9 @@ def evaluation_job(  # noqa: PLR0913 (an option each)
     mean: str | None = None,
     std: str | None = None,
     classes: str | None = None,
-    seed: int = 0,
+    seed: int | None = None,
+    batch: bool = False,
+    workers: int | None = None,
 ) -> tuple[JobSpec, bytes]:
     """A job from the options of the command, and the same as a job file.
 
@@ -36,13 +39,14 @@ def evaluation_job(  # noqa: PLR0913 (an option each)
         std: numbers with commas between them, by which the channels are divided.
         classes: names with commas between them, in the order of the logits.
         seed: of every random number.
+        batch: whether to evaluate in a batch: a row an image, and nothing is attacked.
+        workers: processes side by side.
 
     Raises:
         JobError: With every fault.
     """
     keys: dict[str, Any] = {
         "name": name_from(model),
-        "seed": seed,
         "data": data_keys(data, source),
         "model": {"architecture": "onnx", "path": str(model)},
     }
@@ -51,6 +55,13 @@ def evaluation_job(  # noqa: PLR0913 (an option each)
             keys["model"][role] = _numbers(role, text)
     if classes is not None:
         keys["model"]["classes"] = [name.strip() for name in classes.split(",")]
+    if batch:
+        _refuse_unused({"--eps": eps, "--examples": examples, "--seed": seed})
+        keys["evaluate"] = {}
+    if workers is not None:
+        keys["resources"] = {"workers": workers}
+    if seed is not None:
+        keys["seed"] = seed
     if eps:
         keys["certify"] = {"eps": list(eps)}
     if examples is not None:
@@ -69,7 +80,24 @@ def data_keys(data: str, source: str | None) -> dict[str, str]:
         return {"source": data}
     if source in BUILT_IN and data == source:
         return {"source": data}
+    if is_url(data) and source is None:
+        kinds = [kind for kind in ("parquet", "npz") if data.endswith(f".{kind}")]
+        if not kinds:
+            raise JobError(
+                f"{COMMAND}: {data}: the kind of data cannot be told from a URL without a file's "
+                "name; accepted is --source parquet, folder or npz"
+            )
+        source = kinds[0]
     return {"source": source or kind_of_data(Path(data)), "path": data}
+
+
+def _refuse_unused(options: dict[str, object]) -> None:
+    given = [name for name, value in options.items() if value is not None and value != []]
+    if given:
+        raise JobError(
+            f"{COMMAND}: {' and '.join(given)} is refused with a batch evaluation, which attacks "
+            "nothing; accepted without --batch and --address"
+        )
 
 
 def _numbers(role: str, text: str) -> list[float]:

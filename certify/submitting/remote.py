@@ -69,7 +69,7 @@ def begin_there(job: JobSpec, text: bytes, *, folder: Path, run_dir: RunDir, add
     Raises:
         CertifyError: If anything is refused.
     """
-    job, dataset, foreign = read_inputs(job, folder)
+    job, dataset, foreign = read_inputs(job, folder, run_dir=run_dir)
     check_same_job(run_dir, job)
     client = connect(address)
     begun = length(run_dir)
@@ -84,8 +84,8 @@ def begin_there(job: JobSpec, text: bytes, *, folder: Path, run_dir: RunDir, add
         Run(job, dataset, run_dir, Reporter(), foreign).open(text)
         Origin(folder.resolve(), address, attempt).write(run_dir)
         note(run_dir, "PENDING", name=job.name, reason="the cluster starts its process")
-    runs = str(run_dir.path.parent.resolve())
-    entrypoint = shlex.join([sys.executable, "-m", "certify.submitting.driver", runs, run_dir.run])
+    driver = [sys.executable, "-m", "certify.submitting.driver", run_dir.runs, run_dir.run]
+    entrypoint = shlex.join(driver)
     try:
         submit_once(client, entrypoint, submission=_submission(run_dir, attempt))
     except ClusterError as fault:

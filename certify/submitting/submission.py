@@ -1,7 +1,8 @@
 """Run a job here: its data, its folder, and a Ray of this process's own."""
 
+import sys
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from certify.jobs.job import JobSpec
 from certify.runs.interruption import heed, limited, listen
 from certify.runs.origin import Origin, attempts
 from certify.runs.progress import Reporter
-from certify.runs.run import Run, check_same_job, watched
+from certify.runs.run import Run, check_same_job, stored_model, watched
 from certify.runs.run_dir import RunDir
 from certify.runs.standing import command
 from certify.runs.steering import STOP
@@ -17,8 +18,9 @@ from models.model_spec import OnnxSpec
 from models.splits import Dataset
 from workers.cluster import embedded_cluster, warm_up
 from workers.data import load_data
-from workers.foreign import Foreign, read_foreign
-from workers.training import lesson, rehearse
+from workers.foreign import Foreign, read_foreign, read_streamed
+from workers.lessons import lesson
+from workers.training import rehearse
 
 
 def run_here(job: JobSpec, text: bytes, *, folder: Path, run_dir: RunDir) -> dict[str, Any]:
@@ -37,7 +39,7 @@ def run_here(job: JobSpec, text: bytes, *, folder: Path, run_dir: RunDir) -> dic
         CertifyError: If anything is refused or fails.
     """
     reporter = Reporter()
-    job, dataset, foreign = read_inputs(job, folder)
+    job, dataset, foreign = read_inputs(job, folder, run_dir=run_dir)
     check_same_job(run_dir, job)
     run_dir.create()
     with run_dir.locked():
@@ -54,6 +56,9 @@ def run_here(job: JobSpec, text: bytes, *, folder: Path, run_dir: RunDir) -> dic
 def carry_out(run: Run, cluster: AbstractContextManager[None]) -> dict[str, Any]:
     """Run an opened job whose folder this process holds, on a cluster that is entered here.
 
+    What a library prints meanwhile, as Ray does where a worker dies, goes to stderr: stdout is for
+    results.
+
     Returns:
         The summary.
 
@@ -63,17 +68,24 @@ def carry_out(run: Run, cluster: AbstractContextManager[None]) -> dict[str, Any]
     from certify.pipeline import run_job
 
     started = time.monotonic()
-    heed(run.dir.at(STOP))
+    heed(lambda: run.dir.has(STOP), every=run.dir.files.poll_seconds)
     run.note("PENDING", reason="Ray starts")
-    with cluster, limited(run.job.resources.time_limit):
+    with redirect_stdout(sys.stderr), cluster, limited(run.job.resources.time_limit):
         listen()  # Ray takes SIGTERM for itself
         warm_up(run.job.resources)
         run.reporter.say(f"{'start':<8} {time.monotonic() - started:6.1f} s   Ray")
         return run_job(run)
 
 
-def read_inputs(job: JobSpec, folder: Path) -> tuple[JobSpec, Dataset, Foreign | None]:
+def read_inputs(
+    job: JobSpec, folder: Path, *, run_dir: RunDir | None = None
+) -> tuple[JobSpec, Dataset, Foreign | None]:
     """The images of a job, and the model where somebody else trained it.
+
+    Args:
+        job: what is asked for.
+        folder: where relative paths of the job begin.
+        run_dir: of the run, which may hold the model.
 
     Returns:
         The job, which then speaks of one foreign file and no other; its data; its model.
@@ -82,7 +94,7 @@ def read_inputs(job: JobSpec, folder: Path) -> tuple[JobSpec, Dataset, Foreign |
         CertifyError: If they are refused.
     """
     if isinstance(job.model, OnnxSpec):
-        foreign = read_foreign(job.model, job.data, folder=folder)
+        foreign = _foreign(job, job.model, folder, stored_model(run_dir))
         return job.with_model_hash(foreign.sha256), foreign.dataset, foreign
     return job, load_data(job.data, seed=job.seed, folder=folder), None
 
@@ -97,7 +109,7 @@ def rehearse_here(job: JobSpec, folder: Path) -> str:
         CertifyError: If the data or the model is refused.
     """
     if isinstance(job.model, OnnxSpec):
-        return _described(read_foreign(job.model, job.data, folder=folder))
+        return _described(_foreign(job, job.model, folder, None))
     dataset = load_data(job.data, seed=job.seed, folder=folder)
     told = lesson(
         dataset,
@@ -115,11 +127,17 @@ def rehearse_here(job: JobSpec, folder: Path) -> str:
     )
 
 
+def _foreign(job: JobSpec, model: OnnxSpec, folder: Path, stored: bytes | None) -> Foreign:
+    read = read_foreign if job.evaluate is None else read_streamed
+    return read(model, job.data, folder=folder, stored=stored)
+
+
 def _described(foreign: Foreign) -> str:
     ending = " and ".join(foreign.imported.ending)
     left_out = f"; certified is what its {ending} reads" if ending else ""
+    test = foreign.dataset.test if foreign.streamed is None else foreign.streamed
     return (
-        f"{len(foreign.dataset.test)} test images of {_kind(foreign.dataset)}; every operator of "
+        f"{len(test)} test images of {_kind(foreign.dataset)}; every operator of "
         f"the model has a rule{left_out}"
     )
 

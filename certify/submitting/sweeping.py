@@ -21,7 +21,8 @@ from models.errors import JobError
 from models.splits import refuse_unreachable
 from workers.cluster import embedded_cluster, warm_up
 from workers.data import describe, load_data
-from workers.training import lesson, rehearse
+from workers.lessons import lesson
+from workers.training import rehearse
 
 
 def sweep_here(sweep: Sweep, text: bytes, *, folder: Path, run_dir: RunDir) -> dict[str, Any]:
@@ -100,9 +101,9 @@ def stored_sweep(run_dir: RunDir) -> Sweep:
         JobError: If it is not there or damaged.
     """
     try:
-        return check_sweep(json.loads(run_dir.read(SWEEP)), place=str(run_dir.at(SWEEP)))
+        return check_sweep(json.loads(run_dir.read(SWEEP)), place=run_dir.where(SWEEP))
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        place = run_dir.at(SWEEP)
+        place = run_dir.where(SWEEP)
         raise JobError(f"{place} cannot be read; submit the sweep under another id") from None
 
 
@@ -141,7 +142,7 @@ def open_sweep(search: Search, text: bytes) -> None:
 
 def _carry_out(search: Search, cluster: AbstractContextManager[None]) -> dict[str, Any]:
     run, started = search.run, time.monotonic()
-    heed(run.dir.at(STOP))
+    heed(lambda: run.dir.has(STOP), every=run.dir.files.poll_seconds)
     run.note("PENDING", reason="Ray starts")
     with cluster, limited(run.job.resources.time_limit):
         listen()  # Ray takes SIGTERM for itself

@@ -5,8 +5,10 @@ Weights are float32 initialisers or Constant nodes, moved and never computed.  W
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,12 +19,15 @@ from models.audit.groups.catalogue import GROUPS
 from models.audit.groups.wiring import Wiring, overlaid
 from models.audit.node import MOST_ENTRIES, Node
 from models.audit.onnx_file import parsed
+from models.audit.operators.picking import Group, as_one, picking
 from models.audit.operators.table import OPERATORS
 from models.audit.step import Step
-from models.errors import VerificationError
+from models.errors import VerificationError, first_line
 
 OPSETS = range(13, 24)
 LOGITS = "logits"
+MOST_IN_ALL = 2**27
+"""Entries of all tensors of an image together."""
 MOST_CLASSES = 2**12
 
 
@@ -72,11 +77,18 @@ def read_graph(content: bytes) -> Graph:
         raise VerificationError("operators: model.onnx has an input of no known or fitting shape")
     source = graph.input[0].name
     constants, steps, shapes = dict(stored), [], {source: shape}
-    for proto in _needed(graph):
+    entries = math.prod(shape)
+    groups = picking(graph.node)
+    for proto in _needed(graph, groups):
         node = _node(proto, constants, shapes)
+        if proto.output[0] in groups:
+            node = as_one(node, groups[proto.output[0]])
         for step in _steps(node):
             steps.append(step)
             shapes[step.result] = step.shape
+            entries += math.prod(step.shape)
+        if entries > MOST_IN_ALL:
+            raise VerificationError(f"operators: the tensors of an image hold {entries} entries")
     if len(shapes.get(LOGITS, ())) != 1 or not 2 <= shapes[LOGITS][0] <= MOST_CLASSES:
         raise VerificationError(f"operators: the logits are no row of 2 to {MOST_CLASSES} numbers")
     wiring = Wiring(source, shape, tuple(steps))
@@ -105,15 +117,21 @@ def _initialisers(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
     for tensor in graph.initializer:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             raise VerificationError(f"operators: {tensor.name} lies in another file")
-    return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    try:
+        return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as fault:
+        raise VerificationError(
+            f"operators: a weight cannot be read ({first_line(fault)})"
+        ) from None
 
 
-def _needed(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """Nodes that the logits depend on, in the file's order; all of them must be known."""
+def _needed(graph: onnx.GraphProto, groups: Mapping[str, Group]) -> list[onnx.NodeProto]:
+    """Nodes that the logits depend on, in the file's order; of a group its last one alone."""
     wanted, kept = {LOGITS}, []
     for node in reversed(graph.node):
         if wanted.intersection(node.output):
-            wanted.update(node.input)
+            group = groups.get(node.output[0])
+            wanted.update((group[0].input[0], group[1].input[1]) if group else node.input)
             kept.append(node)
     if not kept:
         raise VerificationError("operators: nothing in model.onnx makes the output logits")
@@ -130,10 +148,18 @@ def _node(
         else f"{proto.domain}.{proto.op_type}",
         inputs=tuple(proto.input),
         outputs=tuple(proto.output),
-        attributes={each.name: helper.get_attribute_value(each) for each in proto.attribute},
+        attributes=_attributes(proto),
         constants=constants,
         shapes=shapes,
     )
+
+
+def _attributes(proto: onnx.NodeProto) -> dict[str, Any]:
+    try:
+        return {each.name: helper.get_attribute_value(each) for each in proto.attribute}
+    except ValueError as fault:
+        name = proto.name or proto.output[0]
+        raise VerificationError(f"operators: {name}: {first_line(fault)}") from None
 
 
 def _steps(node: Node) -> list[Step]:

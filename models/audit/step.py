@@ -20,6 +20,10 @@ FINITE = 2.0**126
 """Float32 numbers below it cannot overflow."""
 ACCURATE = 2.0**-40
 """What float64 functions of a library are taken to be accurate to."""
+FARTHEST = 2.0**280
+"""Norms below it keep the operands of such functions where their slopes were proved."""
+UNKNOWN = 2.0**900
+"""An error that no claim can confirm: nothing is known."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Loss:
         exact: nothing at all is rounded.
         root: the result is a root, so that what is flushed in the sum costs its own root.
         library: a library's float64 function, of which `ACCURATE` is assumed.
+        jump: how far, beside it, each entry may be from the function that was bounded.
         uncovered: why no float32 runtime is covered; empty where they are.
     """
 
@@ -46,6 +51,7 @@ class Loss:
     exact: bool = False
     root: bool = False
     library: bool = False
+    jump: float = 0.0
     uncovered: str = ""
 
 
@@ -135,7 +141,10 @@ class Step:
         flushed = 8.0 * loss.terms * math.sqrt(entries) * computed_in.smallest
         rounded = rounded + flushed * (reach + (1 + loss.largest) * one)
         if loss.library:
-            rounded = rounded + ACCURATE * math.sqrt(entries) * (reach + one)
+            accuracy = ACCURATE * math.sqrt(entries) * loss.largest
+            rounded = rounded + accuracy * (reach + one) + loss.jump * math.sqrt(entries) * one
+            if not np.max(reach) < FARTHEST:
+                return np.full_like(rounded, UNKNOWN)
         return np.asarray(rounded)
 
     def refuse(self, found: str) -> VerificationError:

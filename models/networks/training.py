@@ -11,18 +11,17 @@ import math
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import nn
 
 from models.errors import CertifyError
-from models.loss_spec import LossSpec, at_share
+from models.loss_spec import at_share
 from models.model_spec import TrainedSpec
 from models.networks.augmentation import augmented
 from models.networks.averaging import moved, newest_share
 from models.networks.classifier import Classifier, folded, initial_classifier, refuse_unshippable
+from models.networks.descent import Team, descend
 from models.networks.holding import ADVICE, held_weights, refuse_infinite
 from models.networks.leash import Leash
-from models.networks.losses.choice import loss_of
 from models.networks.schedules import rate_factor
 from models.networks.training_state import (
     Progress,
@@ -59,7 +58,7 @@ def start_training(
     return pack(network, _optimizer(network, train), progress, average={})
 
 
-def train_epoch(
+def train_epoch(  # noqa: PLR0913 (a team may be given)
     state: bytes,
     model: TrainedSpec,
     train: TrainSpec,
@@ -69,6 +68,7 @@ def train_epoch(
     seed: int,
     epoch: int,
     device: str,
+    team: Team | None = None,
 ) -> tuple[bytes, dict[str, int | float]]:
     """Train for one pass over the training part.
 
@@ -81,6 +81,7 @@ def train_epoch(
         seed: with `epoch`, it fixes the order of the examples.
         epoch: which one, from 0.
         device: where to compute, as torch names it.
+        team: who computes which parts of a step; the state is the same for any team.
 
     Returns:
         The state after the epoch and its metrics: `epoch`, the mean `loss`, the last
@@ -124,7 +125,7 @@ def train_epoch(
             group["lr"] = group["peak"] * factor
         optimizer.zero_grad()
         wanted = at_share(train.loss, progress.steps / total)
-        loss = _descend(network, images, labels, train=train, wanted=wanted)
+        loss = descend(network, images, labels, train=train, wanted=wanted, team=team)
         optimizer.step()
         total_loss += loss
         progress.steps += 1
@@ -176,33 +177,6 @@ def _optimizer(network: Classifier, train: TrainSpec) -> torch.optim.Adam:
         scale = min(1.0, math.sqrt(FULL_RATE_ENTRIES / weight.numel()))
         groups.append({"params": [weight], "peak": rate * scale})
     return torch.optim.Adam(groups, lr=rate, betas=BETAS, fused=True)
-
-
-def _descend(
-    network: Classifier,
-    images: Float[Tensor, "batch channels height width"],
-    labels: Int[Tensor, " batch"],
-    *,
-    train: TrainSpec,
-    wanted: LossSpec,
-) -> Float[Tensor, ""]:
-    """Leave the gradient of a batch's mean loss, computed part after part; the loss.
-
-    The parts' means are weighted by their sizes, so a loss that is a mean over examples has the
-    same gradient in any number of parts; KR and HKR take their classes' means within a part.
-    """
-    total = torch.zeros((), device=images.device)
-    parts = zip(images.chunk(train.accumulate), labels.chunk(train.accumulate), strict=True)
-    for some, theirs in parts:
-        with torch.autocast(
-            images.device.type, torch.bfloat16, enabled=train.precision == "bfloat16"
-        ):
-            logits = network(some)
-        loss = loss_of(wanted, logits.float(), theirs, head=network.head.weight)
-        weighted = loss * (len(theirs) / len(labels))
-        torch.autograd.backward(weighted)
-        total += weighted.detach()
-    return total
 
 
 def _refuse_broken(network: Classifier, *, place: str) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import onnxruntime
 
 from models.errors import VerificationError
+from models.onnx_session import onnx_session
 from models.proof.bounds import Bounds
 from models.proof.reading.reader import read_program
 from models.proof.sealed_graph import seal_graph
@@ -130,12 +130,7 @@ def run_onnx(
         optimised: whether the runtime may rewrite the graph, as it does unless told otherwise.
         batch: images in a run.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    level = onnxruntime.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimised else level.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = onnx_session(model, optimised=optimised)
     names = [output.name for output in session.get_outputs()]
     batches = [
         session.run(names, {session.get_inputs()[0].name: inputs[start : start + batch]})

@@ -47,14 +47,19 @@ class ImageKind:
 
 
 def decode_images(
-    names: Sequence[str], read: Callable[[int], bytes], *, kind: ImageKind | None = None
+    names: Sequence[str],
+    read: Callable[[int], bytes],
+    *,
+    kind: ImageKind | None = None,
+    threads: int | None = None,
 ) -> tuple[np.ndarray, ImageKind]:
-    """Decode images of one size and mode, on all processors.
+    """Decode images of one size and mode.
 
     Args:
         names: of each image, for messages; at least one.
         read: content of the image with this number; called in threads.
         kind: what the images must be; that of the first one if left out.
+        threads: that decode; one to a processor if left out.
 
     Returns:
         uint8, `(examples, channels, height, width)`, and the kind that they share.
@@ -84,7 +89,7 @@ def decode_images(
                     )
                 pixels[row] = image
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
             for _ in pool.map(fill, range(0, len(names), CHUNK)):
                 pass  # an error of a thread is raised here, the earliest first
     return np.ascontiguousarray(np.moveaxis(pixels, 3, 1)), kind
@@ -137,6 +142,11 @@ def _check_header(image: Image.Image, content: bytes, *, name: str) -> None:
             f"{name}: found an image of {found}; accepted are grey, RGB, palette and 1-bit "
             "images of one frame, 8 bits a channel, without transparency"
         )
+
+
+def kind_of(image: np.ndarray, *, name: str) -> ImageKind:
+    """What an image of `decode_images` is, `(channels, height, width)`."""
+    return _kind(np.moveaxis(image, 0, 2), name=name)
 
 
 def _kind(pixels: np.ndarray, *, name: str) -> ImageKind:

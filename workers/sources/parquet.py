@@ -5,10 +5,8 @@ an image is a struct of `bytes` and `path`; a file belongs to the part that its 
 word; the names of classes are in the schema's metadata under `huggingface`.
 """
 
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,17 +14,15 @@ import pyarrow.parquet as pq
 
 from models.errors import DataError
 from workers.sources.encoded_images import ImageKind, decode_images
-from workers.sources.source import (
-    Part,
-    Source,
-    accepted_labels,
-    accepted_names,
-    is_folder,
-    unreadable,
+from workers.sources.parquet_columns import (
+    class_names,
+    column_of_images,
+    column_of_labels,
+    contents_of,
+    labels_of,
 )
+from workers.sources.source import Part, Source, is_folder, unreadable
 
-IMAGE_COLUMNS = ("image", "img")
-LABEL_COLUMNS = ("label", "labels", "fine_label", "coarse_label")
 PART_WORDS = {
     "train": "train",
     "test": "test",
@@ -63,7 +59,7 @@ def read_parquet(
             continue
         pieces = []
         for file in files:
-            piece, all_names[file], kind = _read_file(file, label_column=label_column, kind=kind)
+            piece, all_names[file], kind = _read_file(file, wanted=label_column, kind=kind)
             pieces.append(piece)
         parts[name] = Part(
             np.concatenate([piece.images for piece in pieces]),
@@ -122,15 +118,17 @@ def _check_shards(files: list[Path]) -> None:
 
 
 def _read_file(
-    path: Path, *, label_column: str | None, kind: ImageKind | None
+    path: Path, *, wanted: str | None, kind: ImageKind | None
 ) -> tuple[Part, tuple[str, ...] | None, ImageKind]:
     """Examples and names of the classes of one file, and the kind of its images."""
     pixels, labels = [], []
     row = 0
     try:
         with pq.ParquetFile(path) as stored:
-            image, label = columns_of(stored.schema_arrow, path=path, label_column=label_column)
-            names = class_names_of(stored.schema_arrow, label, path=path)
+            schema, file = stored.schema_arrow, str(path)
+            image = column_of_images(schema, file=file)
+            label = column_of_labels(schema, file=file, wanted=wanted, required=True)
+            names = class_names(schema, label or "", file=file)
             for batch in stored.iter_batches(ROWS, columns=[f"{image}.bytes", label]):
                 if not batch.num_rows:  # an empty row group
                     continue
@@ -146,67 +144,3 @@ def _read_file(
         raise DataError(f"{path}: found no row; accepted is a part that is not empty")
     examples = Part(np.concatenate(pixels), np.concatenate(labels), [(f"{path}: {label}", row)])
     return examples, names, kind
-
-
-def columns_of(schema: pa.Schema, *, path: Path, label_column: str | None) -> tuple[str, str]:
-    """Names of the columns of images and labels."""
-    found = ", ".join(schema.names) or "none"
-    wanted = LABEL_COLUMNS if label_column is None else (label_column,)
-    images = [name for name in schema.names if name in IMAGE_COLUMNS]
-    labels = [name for name in schema.names if name in wanted]
-    if len(images) != 1:
-        raise DataError(
-            f"{path}: found the columns {found}; accepted is one of images: "
-            f"{' or '.join(IMAGE_COLUMNS)}"
-        )
-    if len(labels) != 1:
-        raise DataError(
-            f"{path}: found the columns {found}; accepted is one of labels: "
-            f"{' or '.join(wanted)}" + ("; choose with data.label_column" if labels else "")
-        )
-    image, label = schema.field(images[0]), schema.field(labels[0])
-    if not pa.types.is_struct(image.type) or image.type.get_field_index("bytes") < 0:
-        raise DataError(
-            f"{path}: {image.name}: found type {image.type}; accepted is a struct of bytes and path"
-        )
-    if not pa.types.is_integer(label.type):
-        raise DataError(f"{path}: {label.name}: found type {label.type}; accepted are integers")
-    return image.name, label.name
-
-
-def class_names_of(schema: pa.Schema, label: str, *, path: Path) -> tuple[str, ...] | None:
-    """Names of the classes that Hugging Face's metadata give to a column, if they do."""
-    stored = (schema.metadata or {}).get(b"huggingface")
-    if stored is None:
-        return None
-    where = f"{path}: metadata huggingface"
-    try:
-        node: Any = json.loads(stored)
-    except ValueError as fault:
-        raise unreadable(where, fault) from None
-    for key in ("info", "features", label, "names"):
-        node = node.get(key) if isinstance(node, dict) else None
-    if node is None:
-        return None
-    if not isinstance(node, list):
-        raise DataError(f"{where}: found the class names {node!r}; accepted is a list of texts")
-    return accepted_names(node, where=where)
-
-
-def contents_of(column: pa.StructArray, *, row: int, where: str) -> list[bytes]:
-    """The encoded images of a column; each must be in the file itself."""
-    contents: list[bytes | None] = [
-        None if image is None else image["bytes"] for image in column.to_pylist()
-    ]
-    for i, content in enumerate(contents):
-        if not isinstance(content, bytes):
-            raise DataError(f"{where}[{row + i}]: found no bytes; accepted are embedded images")
-    return [content for content in contents if content is not None]
-
-
-def labels_of(column: pa.Array, *, row: int, where: str) -> np.ndarray:
-    """Labels of a column, none of which may be missing."""
-    if column.null_count:
-        missing = int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
-        raise DataError(f"{where}[{row + missing}]: found no label; accepted are integers")
-    return accepted_labels(column.to_numpy(), where=where, first=row)

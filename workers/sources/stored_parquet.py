@@ -10,7 +10,13 @@ import pyarrow.parquet as pq
 
 from models.errors import DataError
 from workers.sources.encoded_images import ImageKind, decode_images
-from workers.sources.parquet import class_names_of, columns_of, contents_of, labels_of
+from workers.sources.parquet_columns import (
+    class_names,
+    column_of_images,
+    column_of_labels,
+    contents_of,
+    labels_of,
+)
 from workers.sources.source import Part, unreadable
 from workers.sources.stored_images import StoredImages
 
@@ -98,8 +104,10 @@ def stored_part(
     for path in files:
         try:
             with pq.ParquetFile(path) as stored:
-                image, label = columns_of(stored.schema_arrow, path=path, label_column=label_column)
-                names[path] = class_names_of(stored.schema_arrow, label, path=path)
+                schema, file = stored.schema_arrow, str(path)
+                image = column_of_images(schema, file=file)
+                label = column_of_labels(schema, file=file, wanted=label_column, required=True)
+                names[path] = class_names(schema, label or "", file=file)
                 found = _groups(stored, path.absolute(), image)
                 column = stored.read(columns=[label]).column(label).combine_chunks()
         except (pa.ArrowException, OSError) as fault:

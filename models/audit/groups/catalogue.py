@@ -2,6 +2,7 @@
 
 from models.audit.groups.centring import centred
 from models.audit.groups.circular import circular
+from models.audit.groups.gates import gated, log_sigmoid, softplus_with_threshold, softsign
 from models.audit.groups.maxmin import max_min
 from models.audit.groups.pooling import l2_pooling
 from models.audit.groups.residual import residual
@@ -15,4 +16,15 @@ def _slices(wiring: Wiring, step: Step) -> Step | None:
     return slices(wiring, step, known=GROUPS)
 
 
-GROUPS: tuple[Recogniser, ...] = (circular, max_min, l2_pooling, residual, centred, _slices)
+GROUPS: tuple[Recogniser, ...] = (
+    circular,
+    max_min,
+    l2_pooling,
+    residual,
+    centred,
+    gated,
+    softsign,
+    log_sigmoid,
+    softplus_with_threshold,
+    _slices,
+)

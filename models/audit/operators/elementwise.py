@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -15,17 +16,14 @@ KINKED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "Abs": np.abs,
     "Neg": np.negative,
 }
-SMOOTH: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {
-    "Tanh": (np.tanh, 1.0),
-    "Sigmoid": (lambda x: 0.5 * (1 + np.tanh(0.5 * x)), 0.25),
-    "Softplus": (lambda x: np.logaddexp(0.0, x), 1.0),
-}
-"""A function and its steepest slope."""
+KINKED_ENTRIES = {"Relu": ("between", (0.0, math.inf)), "Neg": ("times", (-1.0,))}
 
 
 def kinked(node: Node) -> list[Step]:
     """Relu, Abs, Neg: no slope above 1."""
-    return [node.step(KINKED[node.kind], rounds=lambda: Loss(exact=node.kind != "Relu"))]
+    facts = {"entry": KINKED_ENTRIES[node.kind]} if node.kind in KINKED_ENTRIES else {}
+    exact = node.kind != "Relu"
+    return [node.step(KINKED[node.kind], rounds=lambda: Loss(exact=exact), facts=facts)]
 
 
 def sloped(node: Node) -> list[Step]:
@@ -54,7 +52,8 @@ def clip(node: Node) -> list[Step]:
     low, high = (_limit(node, place, side) for place, side in ((1, -math.inf), (2, math.inf)))
     if math.inf == low or high == -math.inf or low > high:
         raise node.refuse(f"limits {low} and {high}")
-    return [node.step(lambda x: np.clip(x, low, high))]
+    facts = {"entry": ("between", (low, high))}
+    return [node.step(lambda x: np.clip(x, low, high), facts=facts)]
 
 
 def _limit(node: Node, place: int, missing: float) -> float:
@@ -64,12 +63,6 @@ def _limit(node: Node, place: int, missing: float) -> float:
     if values is None or values.dtype != np.float32 or values.size != 1 or np.isnan(values).any():
         raise node.refuse("a limit that is no single constant")
     return float(values.reshape(()))
-
-
-def smooth(node: Node) -> list[Step]:
-    """Tanh, Sigmoid, Softplus."""
-    run, slope = SMOOTH[node.kind]
-    return [node.step(run, prove=lambda: slope, rounds=lambda: library(node.kind, terms=1))]
 
 
 def softmax(node: Node) -> list[Step]:
@@ -114,7 +107,12 @@ def shift(node: Node) -> list[Step]:
         return np.asarray(x + constant)
 
     added = not (subtract and at == 0)
-    facts = {"shift": -constant if subtract else constant} if added else {}
+    facts: dict[str, Any] = {"shift": -constant if subtract else constant} if added else {}
+    if constant.size == 1:
+        number = float(constant.reshape(()))
+        facts["entry"] = ("plus", (-number if subtract else number,))
+        if not added:
+            facts["entry"] = ("from", (number,))
     last = node.knowing(made)
     return [*made, last.step(run, name, rounds=lambda: Loss(roundings=1), facts=facts)]
 
@@ -134,7 +132,10 @@ def scale(node: Node) -> list[Step]:
         factor, run = above(1 / least, 1), lambda x: x / constant
         flushed = "a divisor may be read as 0" if least < SMALLEST else ""
         loss = Loss(roundings=2, absolute=factor, largest=factor, uncovered=flushed)
-    facts = {"scale": constant, "divides": node.kind == "Div"}
+    facts: dict[str, Any] = {"scale": constant, "divides": node.kind == "Div"}
+    if constant.size == 1:
+        word = "times" if node.kind == "Mul" else "over"
+        facts["entry"] = (word, (float(constant.reshape(())),))
     last = node.knowing(made)
     return [
         *made,
@@ -145,23 +146,33 @@ def scale(node: Node) -> list[Step]:
 def unbounded(node: Node) -> list[Step]:
     """Powers, roots and signs: steps that only a group gives a bound."""
     run: Callable[..., np.ndarray]
+    facts: dict[str, Any] = {}
     if node.kind == "Pow":
         exponent = node.constants.get(node.inputs[1])
         if exponent is None or exponent.size != 1 or exponent.ndim > 1 + len(node.shape()):
             raise node.refuse("an exponent that is no single constant")
         power = float(exponent.reshape(()))
-        if power not in (2.0, 0.5):
+        if power not in POWERS:
             raise node.refuse(f"an exponent of {power}")
-        run, facts = (np.square if power == 2 else _root), {"power": power}
+        run, facts = POWERS[power], {"power": power}
+        if power > 1:
+            facts["entry"] = ("square" if power == 2 else "cube", ())
     elif node.kind == "Sqrt":
         run, facts = _root, {"power": 0.5}
     else:
-        run, facts = np.sign, {}
+        run = np.sign
     return [node.step(run, facts=facts, prove=lambda: math.inf, bounded=False)]
 
 
 def _root(x: np.ndarray) -> np.ndarray:
     return np.asarray(np.sqrt(np.maximum(x, 0)))
+
+
+POWERS: dict[float, Callable[[np.ndarray], np.ndarray]] = {
+    0.5: _root,
+    2.0: np.square,
+    3.0: lambda x: x * x * x,
+}
 
 
 def product(node: Node) -> list[Step]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from models.audit.node import Node
 from models.audit.operators.elementwise import product, scale, shift
+from models.audit.operators.smooth import part
 from models.audit.step import EXACT, Loss, Step
 
 
@@ -16,7 +17,7 @@ def arithmetic(node: Node) -> list[Step]:
         if beside_constant:
             return scale(node)
         if node.kind == "Div":
-            raise node.refuse("a divisor that is an activation")
+            return part(node)
         return product(node)
     if beside_constant:
         return shift(node)
@@ -63,6 +64,9 @@ def concat(node: Node) -> list[Step]:
     """Branches side by side: squared distances add up."""
     names = [node.activation(place) for place in range(len(node.inputs))]
     axis = node.axis(int(node.attributes["axis"]))
+    sides = [node.shapes[name] for name in names]
+    others = sides[0][: axis - 1] + sides[0][axis:]
+    node.fits((*others, sum(shape[axis - 1] for shape in sides if len(shape) >= axis)))
     return [
         node.step(
             lambda *values: np.concatenate(values, axis=axis),
