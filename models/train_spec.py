@@ -80,7 +80,8 @@ class TrainSpec(Spec):
     warm_up: NonNegativeFloat = Field(default=0.05, lt=1)
     """Share of the steps over which the learning rate rises from 0."""
     project_every: PositiveInt = 8
-    """Most steps between two pulls back to the orthogonal matrices; fewer while they drift far."""
+    """Most steps between two pulls back to the orthogonal matrices; half of it, or fewer, where
+    they drift far."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the forward pass; weights and projections stay float32, and bfloat16 needs a GPU."""
     augment: AugmentSpec = AugmentSpec()

@@ -14,7 +14,7 @@ from certify.jobs.job import JobSpec, load_job
 from certify.jobs.sweep import load_plan
 from certify.runs.run_dir import RunDir
 from certify.stages.proposals import rounds
-from certify.submitting.sweeping import rehearse_sweep, stored_sweep
+from certify.submitting.sweeping import rehearse_sweep, search_of, stored_sweep
 from models.errors import JobError
 from tests.whole_runs import blobs
 from workers.data import load_data
@@ -379,6 +379,16 @@ def test_a_rehearsal_tries_each_network_once():
     told = rehearse_sweep(sweep, ROOT / "examples")
     assert "6 trials, trained on 1151 and certified on 287 validation images" in told
     assert "each of 2 networks works" in told
+
+
+def test_a_radius_that_no_image_can_have_is_refused_before_the_first_trial(tmp_path):
+    (tmp_path / "sweep.toml").write_text("name = 'x'\n[sweep.over]\ntrain.for_eps = [0.5, 30.0]\n")
+    plan, run_dir = load_plan(tmp_path / "sweep.toml"), RunDir(tmp_path / "runs", "x")
+    with pytest.raises(JobError, match="ε = 30 is beyond any radius"):
+        search_of(plan, folder=tmp_path, run_dir=run_dir)
+    with pytest.raises(JobError, match="ε = 30 is beyond any radius"):
+        rehearse_sweep(plan, tmp_path)
+    assert not run_dir.path.exists()
 
 
 def test_a_job_of_one_run_is_asked_for_where_a_sweep_makes_no_sense():

@@ -5,7 +5,7 @@ from safetensors.torch import load
 from sklearn.datasets import load_digits
 from torch import nn
 
-from models.errors import CertifyError
+from models.errors import CertifyError, JobError
 from models.loss_spec import LOSSES, CertifiedRadiusLossSpec, CrossEntropyLossSpec, EmmaLossSpec
 from models.model_spec import LinearSpec, MlpSpec
 from models.networks.averaging import newest_share
@@ -231,6 +231,13 @@ def test_a_steep_start_of_wide_layers_is_survived(digits):
     train = TrainSpec(epochs=3, batch_size=64, learning_rate=8e-3, warm_up=0.0)
     _, history = trained(part, model, train)
     assert history[-1]["loss"] < history[0]["loss"]
+
+
+def test_a_network_that_no_file_can_hold_is_refused_before_it_is_made(digits):
+    part, _ = digits
+    huge = MlpSpec(widths=(2_000_000, 2_000_000))  # 16 TB of weights
+    with pytest.raises(JobError, match=r"'mlp': found 4,000,\d.* parameters; accepted are fewer t"):
+        start_training(huge, TRAIN, part, classes=10, seed=0)
 
 
 def test_the_wrong_epoch_is_refused(digits):

@@ -18,6 +18,7 @@ from certify.runs.steering import STOP
 from certify.stages.sweep import Search, run_sweep
 from certify.stages.trial import on_validation
 from models.errors import JobError
+from models.splits import refuse_unreachable
 from workers.cluster import embedded_cluster, warm_up
 from workers.data import describe, load_data
 from workers.lessons import lesson
@@ -63,6 +64,7 @@ def rehearse_sweep(sweep: Sweep, folder: Path) -> str:
         CertifyError: If the data or a network is refused.
     """
     dataset = on_validation(load_data(sweep.example.data, seed=sweep.example.seed, folder=folder))
+    refuse_unreachable(dataset, wished_radii(sweep))
     seen, count = set(), 0
     for values in sweep.combinations():
         job, count = sweep.job(values), count + 1
@@ -86,6 +88,12 @@ def rehearse_sweep(sweep: Sweep, folder: Path) -> str:
     )
 
 
+def wished_radii(sweep: Sweep) -> list[float]:
+    """Every ε that a trial speaks of, rising."""
+    wished = {sweep.job(values).train.for_eps for values in sweep.combinations()}
+    return sorted({*sweep.example.eps, *(eps for eps in wished if eps is not None)})
+
+
 def stored_sweep(run_dir: RunDir) -> Sweep:
     """The sweep that a run began with.
 
@@ -104,10 +112,12 @@ def search_of(sweep: Sweep, *, folder: Path, run_dir: RunDir) -> Search:
 
     Raises:
         DataError: If the data is refused.
+        JobError: If a trial wishes for a radius that no image of it can have.
     """
     job = sweep.example
-    dataset = load_data(job.data, seed=job.seed, folder=folder)
-    run = Run(job, on_validation(dataset), run_dir, Reporter())
+    dataset = on_validation(load_data(job.data, seed=job.seed, folder=folder))
+    refuse_unreachable(dataset, wished_radii(sweep))
+    run = Run(job, dataset, run_dir, Reporter())
     return Search(sweep, run, folder.resolve())
 
 

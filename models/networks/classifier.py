@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from models.errors import JobError
 from models.model_spec import ImageSpec, MlpSpec, TrainedSpec
 from models.networks.architectures import body_layers
 from models.networks.blank import blank
@@ -21,6 +22,7 @@ from models.networks.shipping import shipped
 from models.networks.views import CentredAxes, CentredImage
 from models.splits import Examples
 
+MOST_BYTES, BYTES_OF_ONE = 2**31, 4  # of an ONNX file, and of a float32 number in it
 START_ENTRIES = 2**24  # of a layer's features for all examples that choose its biases
 
 
@@ -87,6 +89,27 @@ def blank_classifier(
         return Classifier(view, nn.Sequential(*layers), nn.Linear(features, classes))
 
     return blank(make, device=device)
+
+
+def refuse_unshippable(
+    model: TrainedSpec, *, input_shape: tuple[int, int, int], classes: int, examples: int
+) -> None:
+    """Refuse a network that no ONNX file can hold, before a number of it is in memory.
+
+    Raises:
+        JobError: With the parameters, and what is accepted.
+    """
+    components = kept_components(model, pixels=math.prod(input_shape), examples=examples)
+    network = blank_classifier(
+        model, input_shape=input_shape, components=components, classes=classes, device="meta"
+    )
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    if BYTES_OF_ONE * parameters >= MOST_BYTES:
+        raise JobError(
+            f"model.architecture {model.architecture!r}: found {parameters:,} parameters; accepted "
+            f"are fewer than {MOST_BYTES // BYTES_OF_ONE:,}, as the ONNX file that ships holds at "
+            "most 2 GiB"
+        )
 
 
 def kept_components(model: TrainedSpec, *, pixels: int, examples: int) -> int:

@@ -24,11 +24,13 @@ FOLLOWED = 16
 """Directions of a large matrix that every pull straightens."""
 LARGE = 128
 """Shorter side from which a matrix is large."""
-WHOLE_EVERY = 4
+WHOLE_EVERY = 8
 """Pulls from one whole one to the next."""
-STEEP = 2.0
-"""σ² - 1 of a direction from which pulls come more often: it stretches by 1.7, and a loss on the
-radii sees them that much too large."""
+STEEP = 3.0
+"""σ² - 1 of a direction from which pulls come more often: it stretches by 2."""
+CALM = 0.1
+"""σ² - 1, or drift of a weight that is not large, up to which pulls come as seldom as they may;
+above, twice as often: between two pulls a loss on the radii sees them too large."""
 LOST = 99.0
 """σ² - 1 from which a matrix is given up: it stretches by 10."""
 MOST_TURNS = 4
@@ -73,12 +75,12 @@ class Leash:
         """
         self._pulls += 1
         whole = last or self._pulls % WHOLE_EVERY == 0
-        worst = 0.0
+        worst = steepest = 0.0
         for at, weight in enumerate(self._held):
             directions = self._directions[at]
             if directions is not None:
-                self._directions[at], steepest = _straighten(weight, directions, whole, place)
-                worst = max(worst, EAGER_DRIFT * steepest / STEEP)
+                self._directions[at], found = _straighten(weight, directions, whole, place)
+                steepest = max(steepest, found)
                 if whole:
                     pulled, drifted = weight.manifold.step(weight.parameter)
                     weight.parameter.copy_(pulled)
@@ -87,7 +89,10 @@ class Leash:
                 pulled, before = pulled_back(weight.parameter, weight.manifold, place=place)
                 weight.parameter.copy_(pulled)
                 self.drift, worst = max(self.drift, before), max(worst, before)
-        self.interval = next_interval(self.interval, drift=worst, longest=self._longest)
+        calm = max(worst, steepest) < CALM
+        longest = self._longest if calm else max(1, self._longest // 2)
+        drift = max(worst, EAGER_DRIFT * steepest / STEEP)
+        self.interval = next_interval(self.interval, drift=drift, longest=longest)
 
 
 def _straighten(weight: Held, directions: Tensor, whole: bool, place: str) -> tuple[Tensor, float]:

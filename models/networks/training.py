@@ -18,7 +18,7 @@ from models.loss_spec import at_share
 from models.model_spec import TrainedSpec
 from models.networks.augmentation import augmented
 from models.networks.averaging import moved, newest_share
-from models.networks.classifier import Classifier, folded, initial_classifier
+from models.networks.classifier import Classifier, folded, initial_classifier, refuse_unshippable
 from models.networks.descent import Team, descend
 from models.networks.holding import ADVICE, held_weights, refuse_infinite
 from models.networks.leash import Leash
@@ -48,9 +48,10 @@ def start_training(
     """The state before the first epoch: axes and biases from the data, the rest from the seed.
 
     Raises:
-        CertifyError: If the split is empty.
+        CertifyError: If the split is empty, or no ONNX file can hold the network.
     """
     refuse_empty(split)
+    refuse_unshippable(model, input_shape=split.input_shape, classes=classes, examples=len(split))
     generator = _generator(seed)
     network = initial_classifier(model, split, classes=classes, generator=generator)
     progress = Progress(epochs=0, steps=0, project_every=1)
