@@ -5,7 +5,16 @@ from typing import NoReturn
 
 import typer
 
-from certify.commands import cluster, evaluating, preparing, proving, running, steering, watching
+from certify.commands import (
+    cluster,
+    evaluating,
+    preparing,
+    proving,
+    running,
+    steering,
+    studying,
+    watching,
+)
 from models.errors import CertifyError
 
 app = typer.Typer(
@@ -31,6 +40,7 @@ for command in (
     preparing.report,
     proving.replay,
     proving.verify,
+    studying.study,
 ):
     app.command()(command)
 app.command("list")(watching.list_runs)

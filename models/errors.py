@@ -5,7 +5,7 @@ CertifyError             1  the run failed
 │   ├── JobError            a job file, or a key of it
 │   ├── DataError           images or labels
 │   └── ModelError          an ONNX file whose function is not fixed or not bounded
-├── GateError            3  the run is whole, and a gate that the job asks for fails
+├── GateError            3  all is written, and a gate of the job or a claim of a study fails
 ├── SoundnessError       4  an attack broke a certificate: every radius of the run is refuted
 ├── IncompleteRunError   5  run the same command again to continue
 ├── ClusterError         6  the cluster or the storage cannot be reached
@@ -40,7 +40,7 @@ class ModelError(InvalidInputError):
 
 
 class GateError(CertifyError):
-    """The report is written, and a gate of the job fails."""
+    """The report is written, and a gate of the job, or a claim of a study, fails."""
 
     exit_status = 3
 

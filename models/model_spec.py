@@ -42,11 +42,13 @@ class CnnSpec(Spec):
     patch: PositiveInt = 4
     """Side of the blocks of pixels that become the channels of one."""
     channels: PositiveInt = 64
-    """Channels of each convolution; twice as many behind the next blocks, of side 2."""
+    """Channels of each convolution."""
     convolutions: PositiveInt = 2
     """How many 3×3 convolutions."""
     kernel: Literal["near-orthogonal", "block"] = "near-orthogonal"
     """Free taps held near the orthogonal kernels, or exact products of projectors, BCOP's."""
+    neck: bool = True
+    """Whether blocks of side 2 become channels, mixed to twice as many, before the rest."""
     widths: Widths = (512, 256)
     """Features of each orthogonal layer behind the convolutions."""
 
@@ -72,11 +74,13 @@ class LipResNetSpec(Spec):
     patch: PositiveInt = 4
     """Side of the blocks of pixels that become the channels of one."""
     channels: PositiveInt = 64
-    """Channels of each residual layer; twice as many behind the next blocks, of side 2."""
+    """Channels of each residual layer."""
     depth: PositiveInt = 4
     """How many residual layers."""
     block: Literal["linear", "sll", "cpl"] = "linear"
     """x + K * x and a fold, K + 1 held near the orthogonal kernels; or x - B relu(A x + b)."""
+    neck: bool = True
+    """Whether blocks of side 2 become channels, mixed to twice as many, before the rest."""
     widths: Widths = (512, 256)
     """Features of each orthogonal layer behind the residual layers."""
 

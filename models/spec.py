@@ -66,6 +66,9 @@ class DataSpec(Spec):
     """File or folder; a relative one starts at the folder of the job file."""
     label_column: str | None = Field(default=None, min_length=1)
     """Column of the labels, for `parquet` where several could be it."""
+    buffer: PositiveInt | None = None
+    """Training images that are held in memory at a time, for `folder` and `parquet`: an epoch reads
+    the others from their files.  All are held if left out."""
     validation: Share = 0.1
     """Share of the training images kept apart to watch training, where the source does not."""
     test: Share = 0.2
@@ -79,6 +82,8 @@ class DataSpec(Spec):
             raise ValueError(f"path is required with source {self.source!r}")
         if self.source != "parquet" and self.label_column is not None:
             raise ValueError(f"label_column is not accepted with source {self.source!r}")
+        if self.source not in ("folder", "parquet") and self.buffer is not None:
+            raise ValueError(f"buffer is not accepted with source {self.source!r}")
         return self
 
 
@@ -104,8 +109,9 @@ class AttackSpec(Spec):
     examples: PositiveInt = 500
     """Test examples attacked, a seeded choice; all of them where there are fewer."""
     audit: float = Field(default=0.05, ge=0, le=1)
-    """Share of the examples certified at ε that AutoAttack attacks all the same; 1 attacks all."""
-    shard_size: PositiveInt = 50
+    """Share of the examples certified at ε that AutoAttack attacks all the same.  At 1 all are, and
+    nothing that is proven decides where is looked; below, rivals out of reach are left out too."""
+    shard_size: PositiveInt = 100
     """Examples in a shard; part of the job because batches change some attacks' results."""
 
 

@@ -3,10 +3,42 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from models.errors import JobError
+
+
+@runtime_checkable
+class Examples(Protocol):
+    """Labelled images in a fixed order, in memory or not: what training reads."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Classes from 0, `(examples,)`, int64."""
+
+    @property
+    def indices(self) -> np.ndarray:
+        """The place of each example in its source, `(examples,)`, int64."""
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+
+    def take(self, rows: np.ndarray | slice) -> "Split":
+        """The examples at `rows`, in that order, in memory."""
+
+    def order(self, seed: int, epoch: int) -> np.ndarray:
+        """All rows in the order in which an epoch reads them; it depends on nothing else."""
+
+    def extremes(self) -> tuple[np.ndarray, np.ndarray]:
+        """The least and the largest value of each pixel, in [0, 1]."""
+
+    def sha256(self) -> str:
+        """Hash of pixels, labels and order."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +57,20 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    def order(self, seed: int, epoch: int) -> np.ndarray:
+        """All rows in the order in which an epoch reads them."""
+        return shuffled(len(self), seed, epoch)
+
+    def extremes(self) -> tuple[np.ndarray, np.ndarray]:
+        """The least and the largest value of each pixel, in [0, 1]."""
+        return unit_pixels(self.images.min(axis=0)), unit_pixels(self.images.max(axis=0))
 
     def take(self, rows: np.ndarray | slice) -> "Split":
         """The examples at `rows`, in that order."""
@@ -48,7 +94,7 @@ class Split:
 class Dataset:
     """Three parts that share no example, and the names of the classes."""
 
-    train: Split
+    train: Examples
     validation: Split
     test: Split
     classes: tuple[str, ...]
@@ -56,8 +102,7 @@ class Dataset:
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """Channels, height, width."""
-        channels, height, width = self.test.images.shape[1:]
-        return channels, height, width
+        return self.test.input_shape
 
 
 def refuse_unreachable(dataset: Dataset, eps: Iterable[float]) -> None:
@@ -70,10 +115,9 @@ def refuse_unreachable(dataset: Dataset, eps: Iterable[float]) -> None:
     Raises:
         JobError: With the budget and the largest that is accepted.
     """
-    parts = [part.images for part in (dataset.train, dataset.validation, dataset.test)]
-    largest = np.max([images.max(axis=0) for images in parts], axis=0)
-    least = np.min([images.min(axis=0) for images in parts], axis=0)
-    ranges = unit_pixels(largest) - unit_pixels(least)
+    parts: list[Examples] = [dataset.train, dataset.validation, dataset.test]
+    least, largest = zip(*(part.extremes() for part in parts), strict=True)
+    ranges = np.max(largest, axis=0) - np.min(least, axis=0)
     half = float(np.linalg.norm(ranges.astype(np.float64))) / 2
     for budget in eps:
         if budget >= half:
@@ -82,6 +126,11 @@ def refuse_unreachable(dataset: Dataset, eps: Iterable[float]) -> None:
                 f"{2 * half:.4g}, and two of different classes cannot both be certified beyond "
                 f"half of that; accepted is less than {half:.4g}"
             )
+
+
+def shuffled(count: int, seed: int, epoch: int) -> np.ndarray:
+    """The numbers below `count` in an order of the seed's and the epoch's own."""
+    return np.random.default_rng([seed, epoch]).permutation(count)
 
 
 def unit_pixels(images: np.ndarray) -> np.ndarray:

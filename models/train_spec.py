@@ -79,8 +79,8 @@ class TrainSpec(Spec):
     """How the learning rate goes on from its peak: to 0 in a line or a half wave, or not at all."""
     warm_up: NonNegativeFloat = Field(default=0.05, lt=1)
     """Share of the steps over which the learning rate rises from 0."""
-    project_every: PositiveInt = 4
-    """Most steps between two projections of the matrices; fewer while they drift far."""
+    project_every: PositiveInt = 8
+    """Most steps between two pulls back to the orthogonal matrices; fewer while they drift far."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the forward pass; weights and projections stay float32, and bfloat16 needs a GPU."""
     augment: AugmentSpec = AugmentSpec()

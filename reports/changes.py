@@ -41,6 +41,8 @@ class Changes:
     distance_float32: np.ndarray
     """Where a float32 runtime left the class on the same way; infinite where it did not."""
     undecided: np.ndarray
+    passes: np.ndarray
+    """Through the program, at most."""
 
     @property
     def tightness(self) -> np.ndarray:
@@ -80,6 +82,7 @@ def read_changes(table: pa.Table, examples: Examples) -> Changes:
         distance=distance("distance"),
         distance_float32=distance("distance_float32"),
         undecided=columns["undecided"].astype(bool),
+        passes=columns["passes"],
     )
 
 
@@ -92,9 +95,10 @@ def search_figures(
         `examples` searched and `found`; `median_tightness` and `mean_tightness` (null without
         any); `robust_accuracy`, beside `eps`, of the attacked examples that neither attacks nor
         the search moved to a wrong answer; `float32_breaks`, changes that a float32 runtime makes
-        of less than `radius` and no less than `radius_float32`; `undecided`; `pair_bounds_seen`,
-        the least and the largest share of a proven bound that was seen (null without bounds above
-        0); `masking`, names of the signs that ring.
+        of less than `radius` and no less than `radius_float32`; `undecided`; `passes`, through the
+        program that one image took at most; `pair_bounds_seen`, the least and the largest share of
+        a proven bound that was seen (null without bounds above 0); `masking`, names of the signs
+        that ring.
     """
     changes = read_changes(searched.perturbations, examples)
     tightness = changes.tightness
@@ -113,6 +117,7 @@ def search_figures(
         ],
         "float32_breaks": int(between.sum()),
         "undecided": int(changes.undecided.sum()),
+        "passes": int(changes.passes.max(initial=0)),
         "pair_bounds_seen": [float(seen.min()), float(seen.max())] if len(seen) else None,
         "masking": [str(alarm["name"]) for alarm in searched.masking if alarm["rings"]],
     }

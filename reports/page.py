@@ -32,11 +32,11 @@ def render_page(results: Results) -> str:
     examples = read_certificates(results.certificates)
     _refuse_unnamed_classes(results, examples)
     _refuse_foreign_summary(results)
-    return _template().render(
+    return template("page.html.j2").render(
         **_first_screen(results, examples),
         **_findings(results, examples),
         **_background(results, examples),
-        css=Markup(_source("page.css")),  # noqa: S704 - our own file
+        css=Markup(packaged("page.css")),  # noqa: S704 - our own file
         long_table=LONG_TABLE,
     )
 
@@ -130,7 +130,8 @@ def _refuse_foreign_summary(results: Results) -> None:
         )
 
 
-def _template() -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """One of our pages, whose foreign text is escaped and whose every name must be given."""
     environment = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -138,7 +139,7 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.from_string(_source("page.html.j2"))
+    return environment.from_string(packaged(name))
 
 
 def _drawing(svg: str) -> Markup:
@@ -146,5 +147,6 @@ def _drawing(svg: str) -> Markup:
     return Markup(svg)  # noqa: S704
 
 
-def _source(name: str) -> str:
+def packaged(name: str) -> str:
+    """A file that lies beside this one."""
     return resources.files("reports").joinpath(name).read_text(encoding="utf-8")

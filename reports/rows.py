@@ -44,11 +44,12 @@ class Attacked:
     """L2 length of the change that broke it; 0 without a break."""
     left_alone: np.ndarray
     """No attack was spent on it at this ε."""
+    left_out: np.ndarray
+    """Rivals that targeted attacks did not aim at, being proven out of reach."""
 
     def kept(self, where: np.ndarray) -> "Attacked":
         """The rows of this table where `where` is true."""
-        columns = (self.row, self.robust, self.claimed, self.distance, self.left_alone)
-        return Attacked(*(column[where] for column in columns))
+        return Attacked(**{name: column[where] for name, column in vars(self).items()})
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def attacked_at(attacks: pa.Table, eps: float, *, examples: int) -> Attacked:
     _refuse_missing_columns(attacks, ATTACKS, "attacks")
     columns = {
         name: attacks[name].to_numpy(zero_copy_only=False)
-        for name in ("row", "eps", "robust", "claimed", "distance", "attacks")
+        for name in ("row", "eps", "robust", "claimed", "distance", "attacks", "left_out")
     }
     here = np.flatnonzero(columns["eps"] == eps)
     here = here[np.argsort(columns["row"][here], kind="stable")]
@@ -128,6 +129,7 @@ def attacked_at(attacks: pa.Table, eps: float, *, examples: int) -> Attacked:
         claimed=columns["claimed"][here].astype(bool),
         distance=columns["distance"][here],
         left_alone=columns["attacks"][here] == "",
+        left_out=columns["left_out"][here],
     )
 
 

@@ -152,6 +152,8 @@ def did_an_attack_get_through(results: Results, examples: Examples) -> str:
     text += f", and did so on {joined(places)}. " if any(broken) else ", and never did. "
     if any(summary["left_alone"]):
         text += "Of the answers that are proven to stay there, only a sample was tried. "
+    if any(summary["rivals_left_out"]):
+        text += "Attacks that aim at one class after another left out classes proven out of reach. "
     if summary["verdict"] == "refuted":
         where = f"On {counted(len(inside), 'image')}" if inside else "On an image of another attack"
         return text + f"{where} the change was shorter than the radius that was claimed."

@@ -55,9 +55,10 @@ def summarise(  # noqa: PLR0913 - one argument a thing that a run has found
         (null if no example has such a radius), `certified_accuracy_attacked` and
         `robust_accuracy` stand beside `eps`.  `mean_certified_radius` is over all test examples:
         a right one counts with its radius, a wrong one with 0.  `left_alone` counts, beside `eps`,
-        examples that no attack was spent on since they are certified there.  `rejected_claims`
-        counts breaks that an attack claimed, of right examples, and that the recheck did not
-        confirm.  `search` holds the figures of `reports.changes`, or null.  In an
+        examples that no attack was spent on since they are certified there, and `rivals_left_out`
+        the rivals of others that targeted attacks did not aim at, being proven out of reach.
+        `rejected_claims` counts breaks that an attack claimed, of right examples, and that the
+        recheck did not confirm.  `search` holds the figures of `reports.changes`, or null.  In an
         incomplete run the attacked examples are those attacked at every ε; without any, the
         figures on them are null.
 
@@ -93,6 +94,7 @@ def summarise(  # noqa: PLR0913 - one argument a thing that a run has found
         "attacked_examples": len(rows),
         "attacks": _names(attacks),
         "left_alone": [int((at.left_alone & at.robust).sum()) for at in attacked],
+        "rivals_left_out": [int(at.left_out.sum()) for at in attacked],
         "radius_attacked_examples": len(radius_attacks),
         "clean_accuracy_attacked": _mean(examples.correct[rows]),
         "certified_accuracy_attacked": [_mean(certified_at(examples, each)[rows]) for each in eps],

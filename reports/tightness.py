@@ -8,7 +8,7 @@ from reports import sandwich
 from reports.changes import Changes, read_changes, shares_seen
 from reports.results import Results
 from reports.rows import Examples
-from reports.words import budget, counted, counted_first, percent
+from reports.words import budget, count, counted, counted_first, percent
 
 ALARMS = {
     "zero_gradients": "Gradients of 0",
@@ -71,15 +71,16 @@ def sandwich_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
 
 def _gap(share: float, *, images: int) -> str:
     """A difference of shares, in images and in points."""
-    count = round(share * images)
-    return f"{100 * share:.1f} points ({counted(count, 'image')})"
+    apart = round(share * images)
+    return f"{100 * share:.1f} points ({counted(apart, 'image')})"
 
 
 def _lead(changes: Changes, summary: dict[str, Any]) -> str:
     found, middle = summary["search"], summary["search"]["median_tightness"]
     text = (
         f"Of {counted(len(changes.row), 'attacked image')} the smallest change was looked for that "
-        "moves it to another class than the predicted one. "
+        "moves it to another class than the predicted one, in at most "
+        f"{count(found['passes'])} passes of the network each. "
     )
     if found["found"] < found["examples"]:
         none = found["examples"] - found["found"]
@@ -113,12 +114,13 @@ def _in_float32(changes: Changes, summary: dict[str, Any]) -> str:
 
 
 def _undecided(summary: dict[str, Any]) -> str:
-    count = summary["search"]["undecided"]
-    if not count:
+    undecided = summary["search"]["undecided"]
+    if not undecided:
         return ""
     return (
-        f"At the very edge of {counted(count, 'radius', 'radii')} float64 cannot tell the class: "
-        "the change found there is as short as the radius is long, and counts for neither side."
+        f"At the very edge of {counted(undecided, 'radius', 'radii')} float64 cannot tell the "
+        "class, and the network has no exact logits, or is too large for them: the change found "
+        "there is as short as the radius is long, and counts for neither side."
     )
 
 

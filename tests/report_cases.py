@@ -47,6 +47,7 @@ def attack_row(row, eps, *, correct=True, robust=True, **other):
         "row": row,
         "eps": eps,
         "attacks": ATTACK_NAMES,
+        "left_out": 0,
         "correct": correct,
         "robust": robust,
         "claimed": correct and not robust,

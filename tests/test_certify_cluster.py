@@ -210,12 +210,16 @@ def tiny(user):
 
 
 def test_runs_that_share_a_cluster_survive_what_happens_to_them(user, head, undisturbed, tiny):
-    runs = dict.fromkeys(("gated", "late", "stopped", "orphan"), "runs") | {"full": "tiny"}
+    runs = dict.fromkeys(("gated", "late", "stopped", "orphan", "gpus"), "runs") | {"full": "tiny"}
     made = {run: seeded(user, undisturbed, run, where) for run, where in runs.items()}
 
     def submitted(run):
-        settings = {"gated": 'gates=["clean_accuracy > 1"]', "late": "resources.time_limit=0.1"}
-        changed = ["--set", settings[run]] if run in settings else []
+        settings = {
+            "gated": ['gates=["clean_accuracy > 1"]'],
+            "late": ["resources.time_limit=0.1"],
+            "gpus": ["resources.gpus_per_worker=1", "resources.workers=2"],
+        }
+        changed = [word for setting in settings.get(run, ()) for word in ("--set", setting)]
         return [
             "submit", "job.toml", *changed, "--run", run, "--runs", runs[run],
             "--address", head["address"], "--no-wait",
@@ -225,7 +229,8 @@ def test_runs_that_share_a_cluster_survive_what_happens_to_them(user, head, undi
     assert out.splitlines() == [word for run in runs for word in (run, "EXIT 0")], err
 
     # One worker dies while it certifies, two while they attack; a driver dies; a run is stopped.
-    hurt, asked, killed = 0, False, False
+    # One waits for what the cluster does not have, says so, and is stopped.
+    hurt, asked, killed, waited = 0, False, False, False
     seen = {run: ["PENDING"] for run in runs}
     while any(statuses[-1] in LIVE for statuses in seen.values()):
         for run, statuses in seen.items():
@@ -238,13 +243,18 @@ def test_runs_that_share_a_cluster_survive_what_happens_to_them(user, head, undi
         if not asked and list(made["stopped"].at("attacks").glob("*.parquet")):
             ask_to_stop(made["stopped"])
             asked = True
+        if not waited and "GPUs asked" in (read_record(made["gpus"]).reason or ""):
+            told = json.loads(user.run("status", "gpus", "--json")[1])
+            assert (told["status"], told["reason"]) == ("PENDING", "2 GPUs asked, 0 in the cluster")
+            ask_to_stop(made["gpus"])
+            waited = True
         if not killed and list(made["orphan"].at("attacks").glob("*.parquet")):
             drivers = processes_of(head, f"certify.submitting.driver {user.folder / 'runs'} orphan")
             (driver,) = (each for each in drivers if each.cmdline()[-1] == "orphan")
             driver.kill()
             killed = True
         time.sleep(0.1)
-    assert (hurt, asked, killed) == (3, True, True)
+    assert (hurt, asked, killed, waited) == (3, True, True, True)
 
     for statuses in seen.values():  # never told as ended, or as waiting, while it was not
         assert statuses in (["PENDING", "RUNNING", statuses[-1]], ["PENDING", statuses[-1]])
@@ -253,6 +263,7 @@ def test_runs_that_share_a_cluster_survive_what_happens_to_them(user, head, undi
         "gated": ("SUCCEEDED", "gate_failed", 3),
         "late": ("STOPPED", "incomplete", 5),
         "stopped": ("STOPPED", "incomplete", 5),
+        "gpus": ("STOPPED", "incomplete", 5),
         "orphan": ("FAILED", "incomplete", 5),
         "full": ("FAILED", "incomplete", 6),
     }
@@ -276,7 +287,35 @@ def test_runs_that_share_a_cluster_survive_what_happens_to_them(user, head, undi
     assert status == 0, err
     for run in ("stopped", "orphan"):
         assert user.run("wait", run)[0] == 0
-    del made["late"]
+    del made["late"], made["gpus"]
     for run_dir in made.values():
         for name in SAME:
             assert run_dir.read(name) == undisturbed.read(name), (run_dir.run, name)
+
+
+@pytest.mark.fuzz
+@pytest.mark.timeout(1800)
+def test_twenty_runs_at_once_all_end_and_are_told_right_at_every_moment(user, head, undisturbed):
+    made = {run: seeded(user, undisturbed, run) for run in (f"many-{at:02d}" for at in range(20))}
+    submitted = [
+        ["submit", "job.toml", "--run", run, "--address", head["address"], "--no-wait"]
+        for run in made
+    ]
+    status, out, err = user.run(json.dumps(submitted), code=("-c", SEVERAL))
+    assert out.splitlines() == [word for run in made for word in (run, "EXIT 0")], err
+    seen = {run: [read_record(made[run]).status] for run in made}
+    while any(statuses[-1] in LIVE for statuses in seen.values()):
+        for run, statuses in seen.items():
+            if (status := read_record(made[run]).status) != statuses[-1]:
+                statuses.append(status)
+        working = sum(statuses[-1] == "RUNNING" for statuses in seen.values())
+        assert working <= (os.cpu_count() or 1) + 1  # one may have ended since it was looked at
+        time.sleep(0.1)
+    order = ["PENDING", "RUNNING", "SUCCEEDED"]
+    for run, statuses in seen.items():
+        assert statuses == order[-len(statuses) :], (run, read_record(made[run]).reason)
+    told = {each["run"]: each for each in json.loads(user.run("list", "--json")[1])}
+    for run, run_dir in made.items():
+        assert (told[run]["status"], told[run]["verdict"]) == ("SUCCEEDED", "passed")
+        for name in SAME:
+            assert run_dir.read(name) == undisturbed.read(name), (run, name)

@@ -47,10 +47,11 @@ def test_ctrl_c_in_the_attack_and_the_same_command_again(folder, undisturbed):
     assert_same(folder, "stopped")
 
 
-def test_killed_workers_in_training_and_attack_change_nothing(folder, undisturbed):
-    process = start(folder, "submit", "job.toml", "--run", "killed")
-    for task in ("_train_epoch", "attack_at"):
-        victim = wait_for(lambda task=task: workers_of(process, task))[0]
+def test_killed_workers_in_training_and_among_three_that_attack_change_nothing(folder, undisturbed):
+    told = ("--run", "killed", "--set", "resources.workers=3")
+    process = start(folder, "submit", "job.toml", *told)
+    for task, busy in (("_train_epoch", 1), ("attack_at", 3)):
+        victim = wait_for(lambda at=task, n=busy: workers_of(process, at)[n - 1 :])[0]
         assert victim.nice() == os.nice(0)  # Ray's own default starves beside any other process
         victim.send_signal(signal.SIGKILL)
     _, err = process.communicate(timeout=300)

@@ -134,9 +134,10 @@ def test_a_wished_epsilon_sets_the_dials_that_are_left_out(job_file):
     def loss(text):
         return load_job(job_file(f'name = "x"\n[train]\n{text}')).train.loss
 
-    assert (loss("for_eps = 0.5").margin, loss("for_eps = 0.5").temperature) == (0.75, 0.25)
-    own = loss("for_eps = 1.0\nloss = {margin = 0.3}")
-    assert (own.margin, own.temperature) == (0.3, 0.5)
+    wished = loss("for_eps = 0.5")
+    assert (wished.margin, wished.temperature, wished.saturation) == (0.6, 0.2, 0.8)
+    own = loss("for_eps = 1.0\nloss = {margin = 0.3, saturation = 9}")
+    assert (own.margin, own.temperature, own.saturation) == (0.3, 0.3, 9)
     assert loss('for_eps = "1/2"\nloss = {name = "emma"}').eps == 0.75
     assert loss('for_eps = 0.5\nloss = {name = "hinge", margin = 2.0}').margin == 2.0
 

@@ -13,6 +13,7 @@ from certify.stages import refutation
 from certify.stages.proving import ATTACKED, CERTIFICATES, NETWORK, RADIUS_ATTACKED
 from certify.stages.refutation import check
 from models.proof.bounds import prove
+from models.proof.importing import Preprocessing, import_model
 from models.proof.operators.elementwise import Activation
 from models.proof.reading.reader import read_program
 from models.splits import Dataset, Split
@@ -148,6 +149,22 @@ def test_alarm_an_operator_whose_factor_is_too_small_is_refuted(checked, monkeyp
     assert checked(model).found["by_claim"]["pair_bounds"] > 0
 
 
+def test_alarm_a_foreign_model_whose_preprocessing_was_left_out_of_its_bound_is_refuted(checked):
+    """A division by a standard deviation of 0.25 makes every distance four times as long."""
+    weights = [np.eye(16), np.random.default_rng(0).standard_normal((5, 16))]
+    content = dense_file(weights, [None, None], shape=SHAPE)
+    imported = import_model(content, Preprocessing((0.5,), (0.25,)), images=SHAPE)
+    inputs = (0.4 + 0.2 * images(ROWS, SHAPE)).astype("f4")
+    honest = checked(imported.network, inputs=inputs)
+    assert honest.found["violations"] == 0
+    claimed = prove(read_program(content)).to_json()
+    claimed["program_sha256"] = read_program(imported.network).sha256
+    run = checked(imported.network, inputs=inputs, bounds=claimed)
+    assert run.found["by_claim"]["radius"] > ROWS // 2
+    assert run.found["by_claim"]["pair_bounds"] > 0
+    assert run.shown["broken"]
+
+
 def test_alarm_a_float32_radius_beyond_a_tie_is_refuted_though_the_real_one_stands(checked):
     """Rounding swallows a small lead: float32 sees a tie where exact arithmetic sees none."""
     model = dense_file([np.array([[1.0], [0.0]])], [np.array([4096.0, 4096.25])], shape=(1,))
@@ -176,8 +193,8 @@ def test_alarm_an_undefended_network_has_changes_shorter_than_2_everywhere(check
 def test_an_attacked_image_is_where_a_search_begins_if_its_class_is_another(checked):
     def attacks(certificates):
         predictions = certificates["prediction"].to_pylist()
-        row = {"eps": 0.5, "attacks": "apgd", "correct": True, "robust": False, "claimed": True,
-               "gap": 0.1}  # fmt: skip
+        row = {"eps": 0.5, "attacks": "apgd", "left_out": 0, "correct": True, "robust": False,
+               "claimed": True, "gap": 0.1}  # fmt: skip
         found = [
             row | {"row": 0, "prediction": predictions[0], "distance": 0.1, "attacked": b"own"},
             row | {"row": 1, "prediction": 4 - predictions[1], "distance": 0.3, "attacked": b"far"},

@@ -79,6 +79,14 @@ class Site:
                 "--disable-usage-stats", log=log, **(secrets | changed),
             )  # fmt: skip
 
+    def both(self):
+        """The head, once both hosts are there; started where they are not."""
+        head = self.head()
+        if not self.busy(self.other, "raylet"):
+            self.join(head)
+        wait_for(lambda: self.busy(self.other, "ray::"))
+        return head
+
     def submit(self, head, run, *settings):
         changed = [word for setting in settings for word in ("--set", setting)]
         status, _, err = self.run(
@@ -142,29 +150,18 @@ def head(site):
     return site.head()
 
 
-@pytest.fixture
-def both(site, head, undisturbed):
-    """Both hosts, the second of which a test may have ended."""
-    if not site.busy(site.other, "raylet"):
-        site.join(head)
-    wait_for(lambda: site.busy(site.other, "ray::"))
-    return head
-
-
 @pytest.fixture(scope="module")
 def undisturbed(site):
-    """A run on both hosts, the second of which joins while the run waits for it."""
-    head = site.head()
-    made = site.submit(head, "undisturbed")
-    waits = wait_for(lambda: (read_record(made).reason or "").startswith("2 processors asked"))
-    assert waits
-    _, out, _ = site.run(site.one, *CERTIFY, "status", "undisturbed", "--json")
-    told = json.loads(out)
-    assert (told["status"], told["reason"]) == ("PENDING", "2 processors asked, 1 in the cluster")
-    site.join(head)
-    wait_for(lambda: site.busy(site.other, "ray::"))
+    """A run on both hosts to which nothing happened."""
+    made = site.submit(site.both(), "undisturbed")
     assert ended(made).verdict == "passed", read_record(made).reason
     return made
+
+
+@pytest.fixture
+def both(site, undisturbed):
+    """The head of both hosts, which a test may have ended."""
+    return site.both()
 
 
 def test_a_token_that_is_wrong_or_missing_is_refused_from_either_host(site, head, tmp_path):
@@ -197,8 +194,7 @@ def test_a_host_dies_and_then_the_head_and_nothing_is_attacked_twice(site, both,
     assert ended(made).reason == "incomplete: its process is gone; resume it"
     kept = {path: path.stat().st_mtime_ns for path in made.at("attacks").glob("*.parquet")}
     assert len(kept) > before
-    again = site.head()
-    site.join(again)
+    again = site.both()
     process = site.start(site.one, *CERTIFY, "resume", "hurt", "--address", again["address"])
     while process.poll() is None:
         for path, written in kept.items():

@@ -1,6 +1,7 @@
 """The house itself: floors, what loads what, what the README promises, what no file may hold."""
 
 import ast
+import itertools
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import typer.main
 
 from certify.cli import app
 from certify.jobs.job import load_job
+from certify.jobs.sweep import Sweep, load_plan
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("certify", "workers", "models", "reports")
@@ -44,6 +46,7 @@ def loaded_by(*arguments, modules):
         ["list"],
         ["status"],
         ["logs", "none"],
+        ["study", "list"],
     ],
 )
 def test_a_command_that_computes_nothing_loads_neither_torch_nor_ray(arguments):
@@ -86,7 +89,9 @@ def test_the_readmes_job_is_accepted(tmp_path):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.toml")), ids=lambda p: p.name)
 def test_every_example_is_accepted(path):
-    assert load_job(path).name == path.stem
+    plan = load_plan(path)
+    job = plan.example if isinstance(plan, Sweep) else plan
+    assert job.name == path.stem
 
 
 def test_every_file_that_the_readme_names_is_there():
@@ -137,7 +142,8 @@ def test_no_file_names_a_machine_or_a_registry():
 
 def test_the_pinned_versions_cover_every_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    extras = project["optional-dependencies"].values()
+    wanted = [*project["dependencies"], *itertools.chain.from_iterable(extras)]
     pinned = {
         line.split("==")[0].lower()
         for line in (ROOT / "constraints.txt").read_text().splitlines()

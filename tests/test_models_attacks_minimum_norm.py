@@ -8,7 +8,8 @@ import torch
 from onnx import helper
 
 from models.attacks.boundary import Segments, nearest_breaks
-from models.attacks.minimum_norm import Effort, smallest_changes
+from models.attacks.effort import Effort
+from models.attacks.minimum_norm import smallest_changes
 from models.proof.bounds import prove
 from models.proof.certificate import certify_examples, distance_bound
 from models.proof.reading.reader import read_program

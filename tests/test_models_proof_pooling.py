@@ -1,5 +1,7 @@
 """Pooling and reductions: windows as ONNX Runtime lays them, factors counted from them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,8 @@ from onnx import helper
 from models.errors import ModelError
 from models.proof.bounds import prove
 from models.proof.lipschitz import walk
+from models.proof.operators import pooling
+from models.proof.operators.lines import line_of
 from models.proof.operators.operator import Stretch
 from models.proof.operators.pooling import AveragePool, MaxPool
 from models.proof.reading.reader import read_program
@@ -225,3 +229,32 @@ def spike(program):
     size = int(np.prod(program.input_shape))
     raised = torch.eye(size, dtype=torch.float64).reshape(size, *program.input_shape)
     return float((program(raised) - program(0 * raised)).norm(dim=1).max())
+
+
+@given(st.data())
+@draws(test=60, fuzz=2000)
+def test_windows_read_by_slices_are_those_that_are_listed_to_the_bit(data):
+    kernel, stride, dilation, side = (data.draw(st.integers(1, top)) for top in (4, 5, 3, 7))
+    pads = [data.draw(st.integers(0, kernel - 1)) for _ in range(2)]
+    kind = data.draw(st.sampled_from(KINDS))
+    told = {"strides": [stride], "dilations": [dilation], "pads": pads}
+    try:
+        operator = read_program(pool(kind, [kernel], shape=(2, side), **told)).operators[0]
+    except ModelError:
+        return
+    x = torch.from_numpy(np.random.default_rng(side).standard_normal((3, 2, side)))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pooling, "line_of", lambda *_: None)
+        listed = replace(operator).run(x)
+    assert operator.line(x, 2) is not None
+    assert torch.equal(operator.run(x), listed)
+
+
+def test_windows_that_lie_on_no_line_are_gathered():
+    windows = ((0, 1), (1, 3), (2, 3))
+    assert line_of(windows, 4) is None
+    odd = MaxPool(name="odd", kind="MaxPool", operands=("x",), result="y", windows=(None, windows))
+    x = torch.tensor([[[1.0, 5.0, 2.0, 3.0]]])
+    assert odd.run(x).tolist() == [[[5.0, 5.0, 3.0]]]
+    assert line_of(((0, 1), (2, 3)), 4) is not None
+    assert line_of(((0, 1), (2, -1)), 4) is None

@@ -29,6 +29,7 @@ def attacked(*found):
             "row": row,
             "eps": 1.0,
             "attacks": "apgd-ce",
+            "left_out": 0,
             "correct": True,
             "robust": distance is None,
             "claimed": distance is not None,

@@ -19,6 +19,11 @@ MODELS = [
     (MlpSpec(widths=(1, 6)), (1, 1, 2), 2),
     (CnnSpec(architecture="cnn", channels=8, widths=(16, 12)), (3, 9, 10), 4),
     (CnnSpec(architecture="cnn", patch=2, channels=6, kernel="block", widths=(9,)), (1, 6, 6), 3),
+    (
+        LipResNetSpec(architecture="lipresnet", channels=12, depth=1, neck=False, widths=(9,)),
+        (1, 6, 9),
+        3,
+    ),
     (LipNextSpec(architecture="lipnext", patch=2, channels=24, depth=2), (3, 6, 4), 3),
     *[
         (
@@ -43,6 +48,16 @@ def noise_split(input_shape, classes, *, examples=60, seed=0):
 def start(model, split, classes, *, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return initial_classifier(model, split, classes=classes, generator=generator)
+
+
+@pytest.mark.parametrize("architecture", ["cnn", "lipresnet"])
+def test_without_a_neck_every_feature_of_the_trunk_reaches_the_dense_layers(architecture):
+    specs = {"cnn": CnnSpec, "lipresnet": LipResNetSpec}
+    for neck, features in ((True, 2 * 10 * 2 * 2), (False, 10 * 3 * 4)):
+        spec = specs[architecture](architecture=architecture, channels=10, neck=neck, widths=(9,))
+        network = start(spec, noise_split((1, 9, 14), 3), 3)
+        (dense,) = (layer for layer in network.body if isinstance(layer, nn.Linear))
+        assert dense.in_features == features
 
 
 @pytest.mark.parametrize(("model", "input_shape", "classes"), MODELS)

@@ -13,7 +13,7 @@ from models.networks.descent import Team
 from models.networks.training import start_training, train_epoch
 from models.train_spec import AugmentSpec, AverageSpec, TrainSpec
 from tests.test_networks_training import noise_split
-from workers.team import refuse_differing
+from workers.team_ledger import refuse_differing
 
 SPLIT = noise_split((1, 4, 4), 3, examples=50)
 MODEL = MlpSpec(widths=(8, 6))
@@ -76,6 +76,6 @@ def test_the_number_of_parts_is_what_decides():
 def test_a_member_that_missed_a_part_is_found_out():
     train = TrainSpec(epochs=1, batch_size=16, accumulate=2)
     one, other = (state.hex() for state, _ in together(train, 2, lost=1))
-    refuse_differing([one, one], epoch=0)
+    refuse_differing(one, one, epoch=0)
     with pytest.raises(CertifyError, match="epoch 0: found weights that differ"):
-        refuse_differing([one, other], epoch=0)
+        refuse_differing(one, other, epoch=0)

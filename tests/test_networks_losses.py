@@ -8,7 +8,14 @@ from deel import torchlip
 from orthogonium.losses import LossXent
 from pydantic import TypeAdapter, ValidationError
 
-from models.loss_spec import LOSSES, LossSpec, loss_dials, radius_dials
+from models.loss_spec import (
+    LOSSES,
+    EmmaLossSpec,
+    LossSpec,
+    at_share,
+    loss_dials,
+    radius_dials,
+)
 from models.networks.losses.choice import loss_of
 from models.networks.losses.cross_entropies import (
     binary_cross_entropy_loss,
@@ -32,6 +39,7 @@ from models.networks.losses.radii import (
     pair_radii,
 )
 from models.networks.losses.soft_hkr import lse_hkr_loss, soft_hkr_loss
+from models.train_spec import TrainSpec
 
 # Small cases whose values were worked out by hand.  "binary": y = ±1 and f; "hkr" and "tau":
 # labels and logits, with the mean over the classes of KR, the hinge at margin 1 with weight K - 1
@@ -197,6 +205,38 @@ def test_the_certified_radius_loss_is_its_formula():
     torch.testing.assert_close(found, total / len(labels))
 
 
+def test_a_saturated_loss_is_its_formula_and_nowhere_above_its_saturation():
+    features, head, labels = a_case()
+    features[0] *= -1e6  # an example that nothing can save
+    logits = features @ head.T
+    dials = {"head": head, "margin": 0.75, "temperature": 0.25}
+    rows = [
+        certified_radius_loss(z[None], y[None], **dials)
+        for z, y in zip(logits, labels, strict=True)
+    ]
+    expected = torch.stack(rows).div(0.8).neg().exp().neg().add(1).mul(0.8)
+    found = certified_radius_loss(logits, labels, **dials, saturation=0.8)
+    torch.testing.assert_close(found, expected.mean())
+    assert float(expected.max()) == 0.8
+    unlimited = certified_radius_loss(logits[1:], labels[1:], **dials)
+    nearly = certified_radius_loss(logits[1:], labels[1:], **dials, saturation=1e6)
+    torch.testing.assert_close(nearly, unlimited, rtol=1e-5, atol=0)
+
+
+def test_a_saturated_loss_pulls_hopeless_examples_less_than_others():
+    head = torch.eye(2, dtype=torch.float64)
+    logits = torch.tensor([[0.0, 3.0], [0.5, 0.4]], dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor([0, 0])
+    dials = {"head": head, "margin": 0.75, "temperature": 0.25}
+    pulls = []
+    for saturation in (None, 0.8):
+        loss = certified_radius_loss(logits, labels, **dials, saturation=saturation)
+        (gradient,) = torch.autograd.grad(loss, logits)
+        pulls.append(gradient.norm(dim=1))
+    assert pulls[0][0] > pulls[0][1]
+    assert pulls[1][0] < pulls[1][1] / 4
+
+
 def test_the_pair_radii_are_distances_to_the_planes_of_equal_logits():
     features, head, labels = a_case()
     radii = pair_radii(features @ head.T, labels, head=head)
@@ -219,6 +259,17 @@ def test_scaling_the_head_changes_nothing(name, classes, scale):
     plain = loss_of(spec, features @ head.T, labels, head=head)
     scaled = head * scale
     torch.testing.assert_close(loss_of(spec, features @ scaled.T, labels, head=scaled), plain)
+
+
+def test_the_saturating_dials_are_met_and_those_between_and_beyond_follow():
+    def dials(eps):
+        return tuple(loss_dials("certified-radius", eps).values())
+
+    assert dials(0.5) == (0.6, 0.2, 0.8)
+    assert dials(1.0) == pytest.approx((1.1, 0.3, 1.5))
+    assert dials(0.75) == pytest.approx((0.85, 0.25, 1.15))
+    assert dials(2.0) == pytest.approx((2.2, 0.6, 3.0))
+    assert dials(0.4999) == radius_dials(0.4999)  # none is measured: no saturation
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -301,3 +352,18 @@ def test_a_loss_is_refused_where_its_name_is_unknown():
 
 def test_the_list_of_names_is_the_unions():
     assert set(LOSSES) == set(SPECS.json_schema()["discriminator"]["mapping"])
+
+
+def test_emmas_radius_rises_over_the_first_half_and_no_other_loss_changes():
+    emma = EmmaLossSpec(name="emma", eps=0.42, start=0.1)
+    found = [at_share(emma, share).eps for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    assert found == pytest.approx([0.1, 0.26, 0.42, 0.42, 0.42])
+    assert at_share(emma, 0.3).start is None
+    for name in LOSSES:
+        spec = TrainSpec(loss={"name": name}).loss
+        assert at_share(spec, 0.1) is spec
+
+
+def test_emma_that_would_fall_is_refused():
+    with pytest.raises(ValueError, match=r"start = 0\.5; accepted is at most eps, 0\.25"):
+        EmmaLossSpec(name="emma", eps=0.25, start=0.5)

@@ -6,7 +6,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from models.errors import CertifyError
-from models.loss_spec import LOSSES, CertifiedRadiusLossSpec, CrossEntropyLossSpec
+from models.loss_spec import LOSSES, CertifiedRadiusLossSpec, CrossEntropyLossSpec, EmmaLossSpec
 from models.model_spec import LinearSpec, MlpSpec
 from models.networks.averaging import newest_share
 from models.networks.orthogonal import drift
@@ -73,6 +73,29 @@ def test_a_run_that_is_cut_off_ends_with_the_same_bits(digits):
         assert metrics == history[epoch]
         kept = state
     assert kept == whole
+
+
+def test_a_run_with_a_large_matrix_that_is_cut_off_ends_with_the_same_bits(digits):
+    part, _ = digits
+    model, train = MlpSpec(widths=(128, 128)), TrainSpec(epochs=2, batch_size=64)
+    whole, history = trained(part, model, train)
+    kept, _ = trained(part, model, train, epochs=1)
+    told = {"classes": 10, "seed": 0, "device": "cpu"}
+    state, metrics = train_epoch(bytes(bytearray(kept)), model, train, part, epoch=1, **told)
+    assert state == whole
+    assert metrics == history[1]
+
+
+def test_emma_is_asked_for_less_at_first(digits):
+    part, _ = digits
+    rising = {"name": "emma", "eps": 0.5, "start": 0.1}
+    losses = (rising, {"name": "emma", "eps": 0.1}, {"name": "emma", "eps": 0.5})
+    trains = [TrainSpec(epochs=2, batch_size=1437, loss=loss) for loss in losses]
+    assert len({trained(part, train=train)[0] for train in trains}) == 3
+    one_step = TrainSpec(epochs=4, batch_size=1437, loss=rising)  # begins at the start
+    low = one_step.model_copy(update={"loss": EmmaLossSpec(name="emma", eps=0.1)})
+    first, other = (trained(part, train=train, epochs=1)[0] for train in (one_step, low))
+    assert first == other
 
 
 def test_training_touches_neither_its_arguments_nor_the_global_generators(digits):

@@ -208,5 +208,10 @@ def test_answers_that_were_left_alone_and_attacks_at_the_radius_are_said():
     assert "only a sample was tried" not in said
     alone = dataclasses.replace(results, summary=results.summary | {"left_alone": [3, 2, 1, 0]})
     assert "only a sample was tried" in did_an_attack_get_through(alone, examples)
+    assert "proven out of reach" not in said
+    aimed = dataclasses.replace(
+        results, summary=results.summary | {"rivals_left_out": [0, 0, 7, 0]}
+    )
+    assert "left out classes proven out of reach" in did_an_attack_get_through(aimed, examples)
     untried = dataclasses.replace(results, radius_attacks=results.radius_attacks.slice(0, 0))
     assert "inside its own radius" not in did_an_attack_get_through(untried, examples)

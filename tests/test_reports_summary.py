@@ -71,6 +71,7 @@ def test_every_figure_by_hand():
         "attacked_examples": 4,
         "attacks": ["apgd-ce", "apgd-t", "fab-t", "square"],
         "left_alone": [0, 0],
+        "rivals_left_out": [0, 0],
         "radius_attacked_examples": 3,
         "clean_accuracy_attacked": 3 / 4,
         "certified_accuracy_attacked": [2 / 4, 1 / 4],

@@ -36,6 +36,7 @@ def searched_results(factor=1.25, *, seen=0.9):
             "found": int(examples.rival[row]),
             "found_by": "ddn",
             "undecided": row == rows[0],
+            "passes": 845,
             "distance_float32": (0.999 if row == rows[1] else factor) * examples.radius[row],
             "found_float32": int(examples.rival[row]),
             "image": None,
@@ -67,6 +68,7 @@ def test_the_figures_of_a_search_are_those_of_its_rows():
     assert found["examples"] == found["found"] == 120
     assert found["median_tightness"] == pytest.approx(0.8)
     assert found["float32_breaks"] == found["undecided"] == 1
+    assert found["passes"] == 845
     assert found["pair_bounds_seen"] == pytest.approx([0.9, 0.9])
     assert found["masking"] == ["zero_gradients"]
     certified = results.summary["certified_accuracy_attacked"]

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from models.attacks.suite import TARGETED
 from models.splits import Split
 from models.tables import ATTACKS
 from workers.certification import program_of
@@ -23,12 +24,14 @@ class Shard:
         rows: rows of the examples in the table of certificates.
         eps: L2 budget, in input units; None attacks each example inside its own radius.
         attack: name of the attack; at an ε it meets what the earlier ones left of the shard.
+        aimed: whether targeted attacks leave out rivals that are proven out of reach.
     """
 
     number: int
     rows: np.ndarray
     eps: float | None
     attack: str = OWN_RADIUS
+    aimed: bool = False
 
     @property
     def name(self) -> str:
@@ -58,11 +61,13 @@ def attack_at_eps(
         device: where to compute, as torch names it.
     """
     from models.attacks.autoattack import attack_examples, shard_seed
+    from models.attacks.reach import aiming_within, rivals_left_out
+    from models.proof.bounds import Bounds
     from models.proof.program import logits_in_float64
 
     threads(1)
     program, inputs = program_of(model), examples.inputs()
-    eps = float(shard.eps or 0)
+    eps, proved = float(shard.eps or 0), Bounds.from_json(bounds)
     attacked = attack_examples(
         program,
         inputs,
@@ -70,15 +75,20 @@ def attack_at_eps(
         attack=shard.attack,
         eps=eps,
         seed=shard_seed(seed, eps=eps, shard=shard.number),
+        aiming=aiming_within(program, proved, eps=eps, least=len(inputs)) if shard.aimed else None,
         device=device,
     )
     correct = logits_in_float64(program, inputs).argmax(axis=1) == examples.labels
+    left_out = np.zeros(len(inputs), dtype=np.int32)
+    if shard.aimed and shard.attack in TARGETED:
+        left_out = np.where(correct, rivals_left_out(program, proved, inputs, eps=eps), left_out)
     found = _Attacked(
         inputs=inputs,
         images=attacked,
         kept=examples.labels,
         counted=correct,
         budgets=np.full(len(inputs), eps),
+        left_out=left_out,
     )
     return _judged(model, bounds, rows, shard.attack, found, correct=correct)
 
@@ -115,6 +125,7 @@ def attack_at_radius(
         kept=predictions,
         counted=np.ones(len(inputs), dtype=bool),
         budgets=inside,
+        left_out=np.zeros(len(inputs), dtype=np.int32),
     )
     return _judged(
         model, bounds, shard.rows, OWN_RADIUS, found, correct=predictions == examples.labels
@@ -131,6 +142,7 @@ class _Attacked:
         kept: classes that should have stayed.
         counted: where a break counts.
         budgets: L2, in input units.
+        left_out: how many rivals targeted attacks did not aim at.
     """
 
     inputs: np.ndarray
@@ -138,6 +150,7 @@ class _Attacked:
     kept: np.ndarray
     counted: np.ndarray
     budgets: np.ndarray
+    left_out: np.ndarray
 
 
 def _judged(
@@ -168,6 +181,7 @@ def _judged(
             "row": rows,
             "eps": found.budgets,
             "attacks": [attack] * len(correct),
+            "left_out": found.left_out,
             "correct": correct,
             "robust": correct & ~broken,
             "claimed": claimed,

@@ -56,6 +56,7 @@ def shards_of(
     names: tuple[str, ...],
     *,
     shard_size: int,
+    aimed: bool = False,
 ) -> list[Shard]:
     """All that is to be done: each row inside its radius, then each ε's own choice by each attack.
 
@@ -64,12 +65,13 @@ def shards_of(
         rows: rows that are attacked inside their radii.
         names: the attacks at an ε, in order.
         shard_size: most rows in a shard; shards of one kind differ by one row at most.
+        aimed: whether targeted attacks leave out rivals that are proven out of reach.
 
     Returns:
         Shards; the attacks on the same rows at the same ε are neighbours, in order.
     """
     return [
-        Shard(number, part, eps, attack)
+        Shard(number, part, eps, attack, aimed=aimed)
         for eps, attacks, attacked in (
             (None, (OWN_RADIUS,), rows),
             *((eps, names, attacked) for eps, attacked in chosen.items()),
@@ -125,10 +127,21 @@ def attack_shards(
             table = done.get(shard.name)
             if table is None:
                 table = yield shard, call(shard, rows)
-            rows = table["row"].to_numpy()[~table["claimed"].to_numpy(zero_copy_only=False)]
+            rows = left_by(shard, table)
 
     kinds = itertools.groupby(shards, key=lambda shard: (shard.eps, shard.number))
     yield from run_chains((chain(list(attacks)) for _, attacks in kinds), gpus=gpus)
+
+
+def left_by(shard: Shard, table: pa.Table) -> np.ndarray:
+    """Rows that the next attack meets: those that this one left.
+
+    The authors stop where an attack claims a break.  An aimed shard goes on where the recheck did
+    not confirm it.
+    """
+    column, wanted = ("robust", True) if shard.aimed else ("claimed", False)
+    kept = table[column].to_numpy(zero_copy_only=False) == wanted
+    return np.asarray(table["row"].to_numpy()[kept])
 
 
 def attacks_at_eps(
@@ -149,15 +162,23 @@ def attacks_at_eps(
     met = pa.concat_tables([ATTACKS.empty_table(), *tables])
     names: dict[tuple[float, int], list[str]] = {}
     last: dict[tuple[float, int], int] = {}
-    keys = zip(*(met[name].to_pylist() for name in ("eps", "row", "attacks")), strict=True)
-    for place, (budget, row, attack) in enumerate(keys):
+    left_out: dict[tuple[float, int], int] = {}
+    claimed: dict[tuple[float, int], bool] = {}
+    columns = ("eps", "row", "attacks", "left_out", "claimed")
+    keys = zip(*(met[name].to_pylist() for name in columns), strict=True)
+    for place, (budget, row, attack, count, claim) in enumerate(keys):
         names.setdefault((budget, row), []).append(attack)
         last[budget, row] = place
-    attacked = met.take(pa.array(last.values(), pa.int64())).set_column(
-        ATTACKS.get_field_index("attacks"),
-        ATTACKS.field("attacks"),
-        pa.array([", ".join(attacks) for attacks in names.values()], pa.string()),
-    )
+        left_out[budget, row] = max(count, left_out.get((budget, row), 0))
+        claimed[budget, row] = claim or claimed.get((budget, row), False)
+    attacked = met.take(pa.array(last.values(), pa.int64()))
+    for name, values in (
+        ("attacks", [", ".join(attacks) for attacks in names.values()]),
+        ("left_out", list(left_out.values())),
+        ("claimed", list(claimed.values())),
+    ):
+        place, field = ATTACKS.get_field_index(name), ATTACKS.field(name)
+        attacked = attacked.set_column(place, field, pa.array(values, field.type))
     right, predictions = _correct(certificates), certificates["prediction"].to_numpy()
     parts = [attacked]
     for budget in eps:
@@ -169,6 +190,7 @@ def attacks_at_eps(
                     "row": alone,
                     "eps": np.full(len(alone), budget),
                     "attacks": [""] * len(alone),
+                    "left_out": np.zeros(len(alone), dtype=np.int32),
                     "correct": right[alone],
                     "robust": right[alone],
                     "claimed": np.zeros(len(alone), dtype=bool),

@@ -16,8 +16,18 @@ from workers.tasks import remote, result, share, threads
 
 def prove_file(model: bytes) -> dict[str, Any]:
     """Bounds of an ONNX file, as JSON."""
-    bounds: dict[str, Any] = result(remote(_prove).remote(model))
+    bounds: dict[str, Any] = result(prove_task(model))
     return bounds
+
+
+def prove_task(model: bytes) -> Any:
+    """A task that gives the bounds of an ONNX file, as JSON."""
+    return remote(_prove).remote(model)
+
+
+def certify_task(model: bytes, bounds: dict[str, Any], shard: Split) -> Any:
+    """A task that gives a row of certificates to each example of a shard."""
+    return remote(_certify_shard).remote(model, bounds, shard)
 
 
 def certify_split(

@@ -14,8 +14,10 @@ import numpy as np
 
 from models.errors import DataError
 from models.spec import DataSpec
-from models.splits import Dataset, Split
+from models.splits import Dataset, Examples, Split
 from workers.sources.source import Part, Source, unreadable
+from workers.sources.stored_images import StoredImages
+from workers.sources.streamed import StreamedSplit
 from workers.storage.places import fetched, is_url
 
 STREAMS = {"test": 1, "validation": 2}  # one stream of random numbers for each part that is cut
@@ -54,7 +56,7 @@ def load_data(spec: DataSpec, *, seed: int, folder: Path) -> Dataset:
                     f"few to cut a {name} part; accepted are 2 or more of a class"
                 )
     return Dataset(
-        train=_split(source, "train", rows["train"]),
+        train=_training(source, rows["train"]),
         validation=_split(source, "validation", rows["validation"]),
         test=_split(source, "test", rows["test"]),
         classes=classes,
@@ -105,6 +107,7 @@ def cut_rows(labels: np.ndarray, *, share: float, seed: int, stream: int) -> np.
 
 def describe(dataset: Dataset) -> dict[str, object]:
     """What `data.json` says of the data: shape, classes, and count and hash of each part."""
+    parts: dict[str, Examples]
     parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     return {
         "input_shape": list(dataset.input_shape),
@@ -139,14 +142,14 @@ def _read(spec: DataSpec, *, path: Path | None) -> Source:
     if spec.source == "folder":
         from workers.sources.folder import read_folder
 
-        return read_folder(path)
+        return read_folder(path, buffer=spec.buffer)
     if spec.source == "npz":
         from workers.sources.npz import read_npz
 
         return read_npz(path)
     from workers.sources.parquet import read_parquet
 
-    return read_parquet(path, label_column=spec.label_column)
+    return read_parquet(path, label_column=spec.label_column, buffer=spec.buffer)
 
 
 def _classes(source: Source) -> tuple[str, ...]:
@@ -210,6 +213,14 @@ def check_images(part: Part, *, name: str, train: Part) -> None:
             raise DataError(
                 f"{where}: found {name} images of {found}; accepted is {expected}, as in train"
             )
+
+
+def _training(source: Source, rows: np.ndarray) -> Examples:
+    """The training part, which may stay in its files."""
+    part = source.parts["train"]
+    if isinstance(part.images, StoredImages):
+        return StreamedSplit(part.images, part.labels[rows], rows.astype(np.int64))
+    return _split(source, "train", rows)
 
 
 def _split(source: Source, name: str, rows: np.ndarray) -> Split:

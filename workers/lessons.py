@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from models.errors import CertifyError
 from models.model_spec import TrainedSpec
 from models.spec import ResourcesSpec
-from models.splits import Dataset, Split, refuse_unreachable
+from models.splits import Dataset, Examples, Split, refuse_unreachable
 from models.train_spec import TrainSpec
 from workers.cluster import all_cpus, task_cpus
 from workers.tasks import are_reserved, device
@@ -114,7 +114,7 @@ def is_over(told: Lesson, history: list[Metrics]) -> bool:
 
 def epoch_of(
     told: Lesson,
-    train: Split,
+    train: Examples,
     state: bytes | None,
     epoch: int,
     *,

@@ -102,7 +102,7 @@ def search_part(
 ) -> pa.Table:
     """The smallest changes of some examples, rechecked in float64 and in ONNX Runtime."""
     from models.attacks.autoattack import shard_seed
-    from models.attacks.boundary import Segments, edge_undecided, nearest_breaks
+    from models.attacks.boundary import Segments, edge_breaks, nearest_breaks
     from models.attacks.minimum_norm import smallest_changes
     from models.attacks.runtime_breaks import nearest_runtime_breaks
     from models.proof.bounds import Bounds
@@ -119,6 +119,9 @@ def search_part(
         device=device,
     )
     breaks = nearest_breaks(program, proved, Segments(inputs, closest.images, predictions))
+    edge = edge_breaks(program, proved, Segments(inputs, breaks.images, predictions), radii)
+    undecided = edge.undecided & breaks.confirmed
+    breaks = breaks.or_nearer(edge)
     segments = Segments(inputs, breaks.images, predictions)
     in_runtime = nearest_runtime_breaks(model, segments)
     there = breaks.confirmed
@@ -135,7 +138,8 @@ def search_part(
             "distance": pa.array(breaks.distances, mask=~there),
             "found": pa.array(breaks.predictions.astype(np.int32), mask=~there),
             "found_by": np.where(there, closest.found_by, "").tolist(),
-            "undecided": edge_undecided(program, proved, segments, radii) & there,
+            "passes": np.full(len(inputs), closest.passes, dtype=np.int32),
+            "undecided": undecided,
             "distance_float32": pa.array(in_runtime.distances, mask=~across),
             "found_float32": pa.array(in_runtime.found.astype(np.int32), mask=~across),
             "image": _stored(breaks.images, there),

@@ -8,10 +8,12 @@ copies use places that are idle, or one place where none is, and the time until 
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from models.errors import ClusterError
+from models.errors import CertifyError, ClusterError
 from workers.tasks import places, result
 
 DEADLINE_SECONDS = 90.0
@@ -36,39 +38,50 @@ def as_completed(calls: Iterable[Call], *, gpus: bool = False) -> Iterator[tuple
     yield from run_chains((chain(*each) for each in enumerate(calls)), gpus=gpus)
 
 
-def run_chains(chains: Iterable[Chain], *, gpus: bool = False) -> Iterator[tuple[Any, Any]]:
+def run_chains(
+    chains: Iterable[Chain],
+    *,
+    gpus: bool = False,
+    at_once: int | None = None,
+    deadline: float = DEADLINE_SECONDS,
+) -> Iterator[tuple[Any, Any]]:
     """Run chains of shards side by side, each to its end.
 
     Args:
         chains: each yields a label and a call, and is sent the answer before it yields the next;
-            a chain begins when there is a place for it.
+            a chain begins when there is room for it.  What a shard raises is raised in its chain,
+            which may go on from there or end.
         gpus: whether each shard takes a GPU.
+        at_once: most chains side by side; two to a place if left out.
+        deadline: seconds after which a shard is sent again; infinite for what takes long by nature.
 
     Yields:
         Labels with their answers, as they come.
 
     Raises:
-        CertifyError: What a shard raised, or that its workers died too often.
+        CertifyError: What a chain lets through.
     """
-    flight, waiting = _Flight(places(gpus=gpus)), iter(chains)
+    found = places(gpus=gpus)
+    flight = _Flight(found, room=at_once or AHEAD * found, deadline=deadline)
+    waiting = iter(chains)
 
-    def advance(chain: Chain, answer: Any) -> bool:
-        """Send the next shard of a chain; no where it has ended."""
-        try:
-            label, call = chain.send(answer)
-        except StopIteration:
-            return False
-        flight.send((label, chain), call)
-        return True
+    def advance(chain: Chain, move: Callable[[], tuple[Any, Call]]) -> None:
+        """Send the next shard of a chain, unless it has ended."""
+        with suppress(StopIteration):
+            label, call = move()
+            flight.send((label, chain), call)
 
     while True:
         while flight.has_room and (chain := next(waiting, None)) is not None:
-            advance(chain, None)
+            advance(chain, partial(chain.send, None))
         if not flight.shards:
             return
-        (label, chain), answer = flight.land()
-        yield label, answer
-        advance(chain, answer)
+        (label, chain), answer, fault = flight.land()
+        if fault is None:
+            yield label, answer
+            advance(chain, partial(chain.send, answer))
+        else:
+            advance(chain, partial(chain.throw, fault))
 
 
 @dataclass(eq=False)  # one is itself and no other, whatever its label holds
@@ -97,13 +110,14 @@ class _Shard:
 class _Flight:
     """All shards that have not answered."""
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, places: int, *, room: int, deadline: float) -> None:
         self.shards: list[_Shard] = []
-        self._places, self._answers, self._seconds = places, 0, 0.0
+        self._places, self._room, self._deadline = places, room, deadline
+        self._answers, self._seconds = 0, 0.0
 
     @property
     def has_room(self) -> bool:
-        return len(self.shards) < AHEAD * self._places
+        return len(self.shards) < self._room
 
     def send(self, label: Any, call: Call) -> None:
         """Let a shard set out."""
@@ -111,8 +125,8 @@ class _Flight:
         shard.send()
         self.shards.append(shard)
 
-    def land(self) -> tuple[Any, Any]:
-        """Wait for a shard; its label and its answer."""
+    def land(self) -> tuple[Any, Any, CertifyError | None]:
+        """Wait for a shard; its label, and its answer or what it raised."""
         import ray
 
         while True:
@@ -121,22 +135,23 @@ class _Flight:
             for reference in done:
                 shard = owners[reference]
                 sent = shard.sent.pop(reference)
+                answer, fault = None, None
                 try:
                     answer = result(reference)
-                except ClusterError:
-                    if shard.sent:  # a copy may answer yet
+                except CertifyError as raised:
+                    if isinstance(raised, ClusterError) and shard.sent:  # a copy may answer yet
                         continue
-                    raise
+                    fault = raised
                 self.shards.remove(shard)
                 self._answers += 1
                 self._seconds += time.monotonic() - sent
-                return shard.label, answer
+                return shard.label, answer, fault
             self._copy_what_is_overdue()
 
     def _limit(self) -> float:
         """Seconds that a shard is given."""
         mean = self._seconds / max(1, self._answers)
-        return max(DEADLINE_SECONDS, TIMES_THE_MEAN * mean)
+        return max(self._deadline, TIMES_THE_MEAN * mean)
 
     def _copy_what_is_overdue(self) -> None:
         now, copied = time.monotonic(), sum(len(shard.sent) > 1 for shard in self.shards)

@@ -5,9 +5,7 @@ it down, and from there a team that was put together again goes on, of fewer wor
 left.  The weights do not depend on how many they are: see `models/networks/descent.py`.
 """
 
-import asyncio
 import contextlib
-import hashlib
 import os
 import tempfile
 import threading
@@ -15,10 +13,12 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from models.errors import CertifyError, ClusterError, first_line
+from models.errors import ClusterError
 from models.splits import Dataset
-from workers.lessons import Lesson, Metrics, epoch_of, is_over, seen_of
-from workers.tasks import RETRIES, given_back, result, share, threads
+from workers.lessons import Lesson, Metrics, is_over
+from workers.tasks import RETRIES, given_back, result, share
+from workers.team_ledger import Ledger
+from workers.team_member import speak_where_ray_speaks, train_member
 
 UNREACHABLE_SECONDS = "60"
 """A member of a team that does not answer for so long is given up; Ray Train waits ten minutes."""
@@ -54,177 +54,106 @@ def train_together(
         "validation": share(dataset.validation),
         "ledger": book,
     }
-    with given_back(), _fitted(told, lesson) as fitting:
+    with given_back(), _at_work(told, lesson) as work:
         while not is_over(told, history):
             page = book.take.remote(len(history))
             while not ray.wait([page], timeout=LOOK_SECONDS)[0]:
-                fitting.raise_if_over()
+                work.look()
             trained, metrics = result(page)
             history.append(metrics)
             yield trained, metrics
 
 
-class Ledger:
-    """What a team has come to, epoch by epoch; an actor on the driver's machine.
+class _Work:
+    """A team at work, in a thread: Ray Train waits for it, and the driver has more to do.
 
-    Args:
-        state: after the epochs that are over; None before the first.
-        history: their metrics.
+    Ray Train mends a team that loses a member, but not one that could not be put together.
     """
 
-    def __init__(self, state: bytes | None, history: list[Metrics]) -> None:
-        self._state, self._history = state, history
-        self._pages: dict[int, tuple[bytes, Metrics]] = {}
-        self._refusal: CertifyError | None = None
-        self._changed = asyncio.Condition()
+    def __init__(self, told: Lesson, lesson: dict[str, Any], folder: str) -> None:
+        self._told, self._lesson, self._folder = told, lesson, folder
+        self._failures, self._fault = 0, "it ended too early"
+        self._thread = self._started()
 
-    async def last(self) -> tuple[bytes | None, list[Metrics]]:
-        """Where a team goes on."""
-        return self._state, self._history
+    def look(self) -> None:
+        """Begin again with a team that fell apart.
 
-    async def write(self, epoch: int, state: bytes, metrics: Metrics) -> None:
-        """Add an epoch, once the one before it was taken; late words of a dead team are nothing."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: len(self._pages) < 2)
-            if epoch == len(self._history):
-                self._state, self._pages[epoch] = state, (state, metrics)
-                self._history = [*self._history, metrics]
-                self._changed.notify_all()
-
-    async def refuse(self, refusal: CertifyError) -> None:
-        """Say that training cannot go on."""
-        async with self._changed:
-            self._refusal = refusal
-            self._changed.notify_all()
-
-    async def take(self, epoch: int) -> tuple[bytes, Metrics]:
-        """The state and the metrics of an epoch, when it is over."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: epoch in self._pages or self._refusal)
-            if epoch not in self._pages and self._refusal is not None:
-                raise self._refusal
-            page = self._pages.pop(epoch)
-            self._changed.notify_all()
-            return page
-
-
-class _Fitting:
-    """A team at work, in a thread: Ray Train waits for it, and the driver has more to do."""
-
-    def __init__(self, trainer: Any) -> None:
-        self._fault: Exception | None = None
-        self._thread = threading.Thread(target=self._fit, args=(trainer,), daemon=True)
-        self._thread.start()
-
-    def raise_if_over(self) -> None:
-        """Refuse to wait for a team that is no more."""
-        if not self._thread.is_alive():
-            why = "it ended too early" if self._fault is None else first_line(self._fault)
-            raise ClusterError(f"training on several workers failed: {why}")
+        Raises:
+            ClusterError: If that happened too often.
+        """
+        if self._thread.is_alive():
+            return
+        self._failures += 1
+        if self._failures > RETRIES:
+            raise ClusterError(f"training on several workers failed: {self._fault}")
+        self._thread = self._started()
 
     def join(self) -> None:
-        """Wait until its workers have given their places back."""
+        """Wait until the workers have given their places back."""
         self._thread.join(PARTING_SECONDS)
 
-    def _fit(self, trainer: Any) -> None:
+    def _started(self) -> threading.Thread:
+        thread = threading.Thread(target=self._fit, daemon=True)
+        thread.start()
+        return thread
+
+    def _fit(self) -> None:
         try:
-            trainer.fit()
+            _trainer(self._told, self._lesson, self._folder).fit()
         except Exception as fault:
-            self._fault = fault
+            said = [line.strip() for line in str(fault).splitlines() if line.strip()]
+            self._fault = said[-1] if said else type(fault).__name__
 
 
 @contextlib.contextmanager
-def _fitted(told: Lesson, lesson: dict[str, Any]) -> Iterator[_Fitting]:
+def _at_work(told: Lesson, lesson: dict[str, Any]) -> Iterator[_Work]:
     """A team at work for as long as the block lasts."""
+    with tempfile.TemporaryDirectory(prefix="certify-") as private:
+        work = _Work(told, lesson, private)
+        yield work
+        work.join()
+
+
+def _trainer(told: Lesson, lesson: dict[str, Any], folder: str) -> Any:
+    """What puts a team together, of as many workers as there is room for."""
     os.environ.setdefault("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", UNREACHABLE_SECONDS)
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
+    from ray.train.torch import TorchConfig, TorchTrainer
 
-    gpus = told.device != "cpu"
-    with tempfile.TemporaryDirectory(prefix="certify-") as private:
-        trainer = TorchTrainer(
-            train_member,
-            train_loop_config=lesson,
-            scaling_config=ScalingConfig(
-                num_workers=(1, told.workers),
-                use_gpu=gpus,
-                resources_per_worker={"CPU": told.threads} | ({"GPU": 1} if gpus else {}),
-            ),
-            run_config=RunConfig(
-                name=f"team-{time.time_ns()}",
-                storage_path=private,
-                failure_config=FailureConfig(max_failures=RETRIES),
-            ),
-        )
-        fitting = _Fitting(trainer)
-        yield fitting
-        fitting.join()
+    plain = TorchConfig().backend_cls
 
+    class Backend(plain):  # type: ignore[valid-type, misc]
+        """Torch's process group, on the network card that Ray uses."""
 
-def train_member(lesson: dict[str, Any]) -> None:
-    """What each member of a team does, from the last epoch of the ledger to the end."""
-    import ray
+        def on_start(self, worker_group: Any, backend_config: Any) -> None:
+            """Put the group together."""
+            worker_group.execute(speak_where_ray_speaks)
+            super().on_start(worker_group, backend_config)
 
-    told, ledger = lesson["told"], lesson["ledger"]
-    try:
-        _train_member(told, ledger, lesson)
-    except CertifyError as refusal:  # the same again would come of the same
-        ray.get(ledger.refuse.remote(refusal))
+    class Config(TorchConfig):
+        """Torch's process group, by the backend above."""
 
+        @property
+        def backend_cls(self) -> type:
+            """What puts the group together."""
+            return Backend
 
-def _train_member(told: Lesson, ledger: Any, lesson: dict[str, Any]) -> None:
-    import ray
-    import torch
-    from ray.train import get_context
-    from ray.train.torch import get_device
-    from torch import distributed
-
-    from models.networks.descent import Team
-
-    threads(told.threads, tf32=True)
-    context = get_context()
-    rank, size = context.get_world_rank(), context.get_world_size()
-    device = str(get_device()) if told.device != "cpu" else "cpu"
-
-    def gather(mine: torch.Tensor) -> torch.Tensor:
-        everyones = [torch.empty_like(mine) for _ in range(size)]
-        distributed.all_gather(everyones, mine)
-        return torch.stack(everyones)
-
-    def from_first(found: Any) -> Any:
-        """What the first member has, to all."""
-        holder = [found]
-        distributed.broadcast_object_list(holder, src=0, device=torch.device(device))
-        return holder[0]
-
-    team = Team(rank, size, gather)
-    train = ray.get(lesson["train"])
-    validation = ray.get(lesson["validation"]) if rank == 0 else None
-    state, history = from_first(ray.get(ledger.last.remote()) if rank == 0 else None)
-    while not is_over(told, history):
-        epoch = len(history)
-        state, metrics = epoch_of(told, train, state, epoch, device=device, team=team)
-        hashes = [""] * size
-        distributed.all_gather_object(hashes, hashlib.sha256(state).hexdigest())
-        refuse_differing(hashes, epoch=epoch)
-        if validation is not None:
-            metrics |= seen_of(told, state, validation, device=device)
-            ray.get(ledger.write.remote(epoch, state, metrics))
-        history = [*history, from_first(metrics)]
-
-
-def refuse_differing(hashes: list[str], *, epoch: int) -> None:
-    """Refuse to go on with workers that have come to different weights.
-
-    Raises:
-        CertifyError: If they have.
-    """
-    if len(set(hashes)) > 1:
-        found = ", ".join(found[:12] for found in hashes)
-        raise CertifyError(
-            f"epoch {epoch}: found weights that differ between the training workers, {found}; "
-            "accepted are machines of one kind, or one training worker"
-        )
+    gpus = {"GPU": 1} if told.device != "cpu" else {}
+    return TorchTrainer(
+        train_member,
+        train_loop_config=lesson,
+        torch_config=Config(),
+        scaling_config=ScalingConfig(
+            num_workers=(1, told.workers),
+            use_gpu=bool(gpus),
+            resources_per_worker={"CPU": told.threads, **gpus},
+        ),
+        run_config=RunConfig(
+            name=f"team-{time.time_ns()}",
+            storage_path=folder,
+            failure_config=FailureConfig(max_failures=RETRIES),
+        ),
+    )
 
 
 def _here() -> Any:

@@ -5,8 +5,9 @@ run again, and a run that was stopped goes on from the last state that was writt
 """
 
 from collections.abc import Iterator
+from typing import Any
 
-from models.splits import Dataset, Split
+from models.splits import Dataset, Examples, Split
 from workers.lessons import Lesson, Metrics, epoch_of, is_over, seen_of
 from workers.tasks import remote, result, share, threads
 
@@ -30,13 +31,25 @@ def train_epochs(
 
         yield from train_together(told, dataset, state=state, past=past)
         return
-    run = remote(_train_epoch, cpus=told.threads, gpus=told.device != "cpu")
-    train, validation = share(dataset.train), share(dataset.validation)
+    parts = share(dataset.train), share(dataset.validation)
     history = list(past)
     while not is_over(told, history):
-        state, metrics = result(run.remote(told, train, validation, state, len(history)))
+        state, metrics = result(epoch_task(told, parts, state, len(history)))
         history.append(metrics)
         yield state, metrics
+
+
+def epoch_task(told: Lesson, parts: tuple[Any, Any], state: bytes | None, epoch: int) -> Any:
+    """A task that gives the state and the metrics of an epoch.
+
+    Args:
+        told: the training.
+        parts: references to the training and the validation part.
+        state: what the epoch before gave, or None before the first.
+        epoch: which one, from 0.
+    """
+    run = remote(_train_epoch, cpus=told.threads, gpus=told.device != "cpu")
+    return run.remote(told, *parts, state, epoch)
 
 
 def export(told: Lesson, state: bytes, test: Split) -> tuple[bytes, float]:
@@ -45,8 +58,13 @@ def export(told: Lesson, state: bytes, test: Split) -> tuple[bytes, float]:
     Returns:
         The file's bytes, and the largest difference of a logit.
     """
-    model, difference = result(remote(_export, cpus=told.threads).remote(told, state, share(test)))
+    model, difference = result(export_task(told, state, share(test)))
     return model, difference
+
+
+def export_task(told: Lesson, state: bytes, test: Any) -> Any:
+    """A task that gives what `export` does; `test` is a reference to the part."""
+    return remote(_export, cpus=told.threads).remote(told, state, test)
 
 
 def rehearse(told: Lesson, dataset: Dataset) -> None:
@@ -67,7 +85,7 @@ def rehearse(told: Lesson, dataset: Dataset) -> None:
 
 
 def _train_epoch(
-    told: Lesson, train: Split, validation: Split, state: bytes | None, epoch: int
+    told: Lesson, train: Examples, validation: Split, state: bytes | None, epoch: int
 ) -> tuple[bytes, Metrics]:
     """One epoch and a look at the validation part."""
     threads(told.threads, tf32=True)

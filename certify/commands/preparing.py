@@ -47,10 +47,14 @@ def report(
     runs: RunsFolder = Path("runs"),
 ) -> None:
     """Make the report of a run again, from its artefacts alone."""
+    from certify.runs.kinds import is_sweep, refuse_trial
     from certify.runs.run_dir import RunDir
     from certify.stages.publish import results_of
+    from certify.stages.sweep import sweep_report
     from reports.page import render_page
 
     run_dir = RunDir(runs, run)
-    run_dir.write("report.html", render_page(results_of(run_dir)))
+    refuse_trial(run_dir)
+    page = sweep_report(run_dir) if is_sweep(run_dir) else render_page(results_of(run_dir))
+    run_dir.write("report.html", page)
     typer.echo(run_dir.where("report.html"))

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from certify.commands.options import Address, AsJson, JobFile, NoWait, RunId, RunsFolder
-from certify.jobs.job import JobSpec, load_job
+from certify.commands.sweeping import sweep
+from certify.jobs.job import JobSpec
+from certify.jobs.sweep import Sweep, load_plan
 from models.errors import IncompleteRunError
 
 if TYPE_CHECKING:
@@ -29,8 +31,19 @@ def submit(
     no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a job from data to a report, on a Ray of this machine's own or on a cluster."""
-    job = load_job(job_file, overrides=overrides or ())
+    """Run a job, or a sweep of jobs, from data to a report, here or on a cluster."""
+    plan = load_plan(job_file, overrides=overrides or ())
+    if isinstance(plan, Sweep):
+        sweep(
+            plan,
+            job_file,
+            runs=runs,
+            run=run,
+            dry_run=dry_run,
+            address=address,
+            as_json=as_json,
+        )
+    job = plan
     if dry_run:
         rehearse(job, job_file, folder=job_file.parent)
         return

@@ -18,11 +18,13 @@ def stop(
 ) -> None:
     """Stop a run: the shard at hand is finished, and all results are kept."""
     from certify.runs.history import changes
+    from certify.runs.kinds import refuse_trial
     from certify.runs.records import find_run, read_record
     from certify.runs.standing import in_one_line, print_json
     from certify.runs.steering import ask_to_stop
 
     run_dir = find_run(runs, run)
+    refuse_trial(run_dir)
     ask_to_stop(run_dir)
     if no_wait:
         record = read_record(run_dir)
@@ -46,6 +48,8 @@ def resume(
 ) -> None:
     """Continue a run that was stopped or whose process died, where it was begun."""
     from certify.commands.running import carry_out
+    from certify.commands.sweeping import resume_sweep
+    from certify.runs.kinds import is_sweep, refuse_trial
     from certify.runs.origin import read_origin
     from certify.runs.records import find_run, read_record
     from certify.runs.run import stored_job
@@ -53,10 +57,13 @@ def resume(
     from models.errors import JobError
 
     run_dir = find_run(runs, run)
+    refuse_trial(run_dir)
     record = read_record(run_dir)
     if record.live or record.verdict != "incomplete":
         typer.echo(f"{in_one_line(record)}; nothing is left to resume", err=True)
         raise typer.Exit(record.exit_status or 0)
+    if is_sweep(run_dir):
+        resume_sweep(run_dir, address=address, as_json=as_json)
     job, begun = stored_job(run_dir), read_origin(run_dir)
     if not (here or address or begun.near):  # a run's folder may be somebody else's
         raise JobError(

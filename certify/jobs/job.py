@@ -32,8 +32,8 @@ UNEVALUATED = ("seed", "gates", "train", "certify", "attack")
 STREAMED = ("folder", "parquet")
 """Kinds of data that a batch evaluation reads."""
 
-SHARES = ("validation", "test")
-"""Keys of `data` that say how a part is cut off."""
+OF_TRAINING = ("validation", "test", "buffer")
+"""Keys of `data` that only training asks for: how a part is cut off, how much of one is held."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 
@@ -99,7 +99,7 @@ class JobSpec(Spec):
     @model_validator(mode="after")
     def _a_foreign_model_is_not_trained(self) -> "JobSpec":
         if isinstance(self.model, OnnxSpec):
-            asked = [f"data.{key}" for key in SHARES if key in self.data.model_fields_set]
+            asked = [f"data.{key}" for key in OF_TRAINING if key in self.data.model_fields_set]
             asked += ["train"] if "train" in self.model_fields_set else []
             asked += ["resources.training_workers"] if self.resources.training_workers > 1 else []
             if asked:
@@ -152,7 +152,9 @@ class JobSpec(Spec):
         found: dict[str, Any] = self.model_dump(mode="json")
         if isinstance(self.model, OnnxSpec):
             del found["train"]
-            found["data"] = {key: found["data"][key] for key in found["data"] if key not in SHARES}
+            found["data"] = {
+                key: found["data"][key] for key in found["data"] if key not in OF_TRAINING
+            }
         unused = ("evaluate",) if self.evaluate is None else UNEVALUATED
         return {key: found[key] for key in found if key not in unused}
 
@@ -175,10 +177,26 @@ def load_job(path: Path, *, overrides: Iterable[str] = ()) -> JobSpec:
 
     Args:
         path: a TOML file.
-        overrides: `key=value` each, the key dotted, the value TOML or a plain string.
+        overrides: as `read_keys` takes them.
 
     Raises:
         JobError: With every fault of the file.
+    """
+    keys = read_keys(path, overrides=overrides)
+    if "sweep" in keys:
+        raise JobError(f"{path}: sweep: found a sweep of many jobs; accepted is a job of one run")
+    return check_job(keys, place=str(path))
+
+
+def read_keys(path: Path, *, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """The tables and keys of a job file, unchecked.
+
+    Args:
+        path: a TOML file.
+        overrides: `key=value` each, the key dotted, the value TOML or a plain string.
+
+    Raises:
+        JobError: If the file is no TOML, or an override has another form.
     """
     try:
         keys = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -189,7 +207,7 @@ def load_job(path: Path, *, overrides: Iterable[str] = ()) -> JobSpec:
         raise JobError(f"{path}: not TOML: {fault}") from None
     for override in overrides:
         _apply(keys, override)
-    return check_job(keys, place=str(path))
+    return keys
 
 
 def check_job(keys: Mapping[str, Any], *, place: str) -> JobSpec:

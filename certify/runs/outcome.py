@@ -46,6 +46,35 @@ def print_evaluation(summary: dict[str, Any], *, rows: str, as_json: bool) -> No
     console.print(f"rows   {rows}", highlight=False, soft_wrap=True)
 
 
+def print_sweep(summary: dict[str, Any], *, report: str, as_json: bool) -> None:
+    """Print what a sweep came to: the trials that no other beats, and how to go on."""
+    if as_json:
+        print(json.dumps(summary, indent=2))  # noqa: T201
+        return
+    console, place = Console(), summary["judging"]
+    front = [
+        trial
+        for trial in summary["trials"]
+        if trial["failed"] is None and trial["dominated_by"] is None
+    ]
+    table = Table(show_edge=False, pad_edge=False)
+    for column in ("run", "clean", f"certified at {summary['eps'][place]:.4g}"):
+        table.add_column(column, justify="left" if column == "run" else "right", no_wrap=True)
+    table.add_column("values", overflow="fold")
+    for trial in sorted(front, key=lambda trial: -trial["certified_accuracy"][place]):
+        values = ", ".join(f"{key} = {value}" for key, value in trial["values"].items())
+        shares = (trial["clean_accuracy"], trial["certified_accuracy"][place])
+        table.add_row(trial["run"], *(f"{share:.2%}" for share in shares), values)
+    console.print(
+        f"\n{len(front)} of {len(summary['trials'])} trials are beaten by none, on "
+        f"{summary['examples']} validation images",
+        style="bold",
+        highlight=False,
+    )
+    console.print(table, markup=False)
+    console.print(f"report {report}", highlight=False, soft_wrap=True)
+
+
 def print_replay(found: dict[str, Any], *, as_json: bool) -> None:
     """Print what a counterexample shows."""
     if as_json:

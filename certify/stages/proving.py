@@ -84,7 +84,9 @@ def attack(run: Run) -> None:
         for eps in run.job.eps
     }
     names = attack_names(len(run.dataset.classes), run.dataset.input_shape)
-    shards = attacking.shards_of(chosen, rows, names, shard_size=spec.shard_size)
+    shards = attacking.shards_of(
+        chosen, rows, names, shard_size=spec.shard_size, aimed=spec.audit < 1
+    )
     finished = [shard for shard in shards if run.dir.has(_shard(shard))]
     with run.follow(
         "attack", total=sum(len(shard.rows) for shard in shards), unit="attacks"

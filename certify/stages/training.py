@@ -22,20 +22,32 @@ METRICS = "train/metrics.jsonl"
 def train(run: Run) -> None:
     """The weights that ship: those of the last epoch, or of the best where the job says so."""
     told = lesson_of(run)
-    done = [epoch for epoch in range(told.train.epochs) if run.dir.has(_checkpoint(epoch))]
-    history = history_of(run.dir)[: done[-1] + 1] if done else []
-    state = run.dir.read(_checkpoint(done[-1])) if done else None
+    state, history = where_left(run.dir, told)
     with run.follow("train", total=told.train.epochs, unit="epochs") as progress:
         progress.advance(len(history))
         epochs = training.train_epochs(told, run.dataset, state=state, past=history)
         for trained, metrics in epochs:
             history = [*history, metrics]
-            _keep(run.dir, trained, history, best=lessons.best_epoch(told, history))
+            keep_epoch(run.dir, trained, history, best=lessons.best_epoch(told, history))
             progress.advance(note=_in_a_few_words(metrics))
+    ship(run.dir, told, history)
+
+
+def where_left(run_dir: RunDir, told: lessons.Lesson) -> tuple[bytes | None, list[lessons.Metrics]]:
+    """The last state that was written down, None before the first, and all metrics up to it."""
+    done = [epoch for epoch in range(told.train.epochs) if run_dir.has(_checkpoint(epoch))]
+    if not done:
+        return None, []
+    return run_dir.read(_checkpoint(done[-1])), history_of(run_dir)[: done[-1] + 1]
+
+
+def ship(run_dir: RunDir, told: lessons.Lesson, history: list[lessons.Metrics]) -> None:
+    """The weights of the last epoch, or of the best where the job says so; no other state stays."""
     shipped = lessons.best_epoch(told, history)
-    run.dir.record("trained", epochs=len(history), shipped_epoch=shipped)
-    run.dir.write(WEIGHTS, run.dir.read(_checkpoint(shipped)))
-    _delete_all_but(run.dir, kept=set())
+    made = {"workers": told.workers, "parts": told.train.accumulate, "threads": told.threads}
+    run_dir.record("trained", epochs=len(history), shipped_epoch=shipped, **made)
+    run_dir.write(WEIGHTS, run_dir.read(_checkpoint(shipped)))
+    _delete_all_but(run_dir, kept=set())
 
 
 def history_of(run_dir: RunDir) -> list[dict[str, Any]]:
@@ -59,7 +71,7 @@ def lesson_of(run: Run) -> lessons.Lesson:
     )
 
 
-def _keep(run_dir: RunDir, state: bytes, history: list[dict[str, Any]], *, best: int) -> None:
+def keep_epoch(run_dir: RunDir, state: bytes, history: list[dict[str, Any]], *, best: int) -> None:
     """Write down an epoch; its state comes last, so that what it speaks of is there."""
     last = len(history) - 1
     lines = [json.dumps(metrics, allow_nan=False) + "\n" for metrics in history]

@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.attacks.aimed import Aiming, aimed_apgd, aimed_fab
+from models.attacks.fab import fab_at_rank
 from models.attacks.projection import nearest_steps
 from models.attacks.square import square_search
 from models.attacks.suite import target_classes
@@ -36,6 +38,7 @@ def attack_examples(
     attack: str,
     eps: float,
     seed: int,
+    aiming: Aiming | None = None,
     device: str = "cpu",
 ) -> np.ndarray:
     """Images that one attack makes of a batch, within about eps of the originals.
@@ -47,6 +50,8 @@ def attack_examples(
         attack: its name in the suite.
         eps: L2 budget, in input units.
         seed: of the attack's random numbers; the batch is part of what decides them.
+        aiming: of the targeted attacks; None aims all images at one rank of rivals after another,
+            as the authors do.
         device: torch's name of the device to run on.
 
     Returns:
@@ -70,6 +75,12 @@ def attack_examples(
         )
         suite.apgd.n_restarts = suite.fab.n_restarts = suite.apgd_targeted.n_restarts = 1
         suite.apgd_targeted.n_target_classes = suite.fab.n_target_classes = targets
+        if attack == "fab-t":
+            suite.fab.attack_single_run = functools.partial(fab_at_rank, suite.fab)
+        if aiming:
+            suite.apgd_targeted.perturb = functools.partial(aimed_apgd, suite.apgd_targeted, aiming)
+            if attack == "fab-t":
+                suite.fab.perturb = functools.partial(aimed_fab, suite.fab, aiming)
         suite.square.attack_single_run = functools.partial(square_search, suite.square)
         attacked, _ = suite.run_standard_evaluation(start, truth, batch_size=len(start))
     return np.asarray(attacked.cpu().numpy())

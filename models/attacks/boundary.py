@@ -1,12 +1,13 @@
 """The last steps to a boundary, decided as a recheck decides: float32 images, float64 logits."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from models.attacks.recheck import Breaks, pulled_inside, recheck, undecided, winners
+from models.attacks.recheck import Breaks, recheck, winners
 from models.proof.bounds import Bounds
 from models.proof.program import Program
 
@@ -77,14 +78,23 @@ def nearest_breaks(program: Program, bounds: Bounds, segments: Segments) -> Brea
     )
 
 
-def edge_undecided(
+def edge_breaks(
     program: Program, bounds: Bounds, segments: Segments, radii: Float[np.ndarray, " examples"]
-) -> Bool[np.ndarray, " examples"]:
-    """Where the last point of a segment inside the open ball has a class that float64 can't tell.
+) -> Breaks:
+    """What is found at the last point of each segment inside the open ball: a break refutes.
 
-    No bound promises that it can: where a radius is exact, the class is lost just outside it.
+    No bound promises that float64 can tell: where a radius is exact, the class is lost just outside
+    it.  Then exact arithmetic is asked.
     """
-    last = pulled_inside(
-        segments.originals, segments.images, eps=np.nextafter(np.maximum(radii, 0), 0)
+    inside = np.nextafter(np.maximum(radii, 0), 0)
+    found = recheck(
+        program,
+        bounds,
+        originals=segments.originals,
+        attacked=segments.images,
+        labels=segments.predictions,
+        eps=inside,
     )
-    return undecided(program, bounds, last, segments.predictions) & (radii > 0)
+    balls = radii > 0
+    confirmed, undecided = found.confirmed & balls, found.undecided & balls
+    return dataclasses.replace(found, confirmed=confirmed, undecided=undecided)

@@ -80,7 +80,7 @@ class Nearest:
         )
 
 
-def bisected(crossing: Crossing, images: Tensor, *, halvings: int = 12) -> Nearest:
+def bisected(crossing: Crossing, images: Tensor, *, halvings: int) -> Nearest:
     """Points of the segments from the originals to `images`, hardly beyond the boundary.
 
     The end of a segment must be beyond it; a row where it isn't finds nothing.

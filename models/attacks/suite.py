@@ -13,6 +13,9 @@ SMALLEST_SIDE = 5
 MOST_TARGETS = 9
 """Classes that the targeted attacks aim at, the likeliest first."""
 
+TARGETED = ("apgd-t", "fab-t")
+"""Attacks that aim at one class after another."""
+
 
 def attack_names(classes: int, input_shape: tuple[int, ...]) -> tuple[str, ...]:
     """The attacks that run, in order; each one on what the earlier ones did not break.

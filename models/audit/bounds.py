@@ -25,11 +25,16 @@ ALLOWED_ERRORS = 1e-6
 """Relative, for all steps together; what a claimed rounding error may be below the audit's own."""
 
 
+QUIETLY = np.errstate(all="ignore")
+"""What is not finite is not confirmed, and said so once."""
+
+
 def allowance(graph: Graph) -> float:
     """What a claim about the logits may be below the audit's own bound, relative."""
     return ALLOWED + sum(_allowed(step) for step in graph.steps)
 
 
+@QUIETLY
 def confirmed_bounds(graph: Graph, claimed: dict[str, Any]) -> tuple[list[float], np.ndarray]:
     """The audit's factors, and for each two classes the larger of both bounds.
 
@@ -55,6 +60,7 @@ def confirmed_bounds(graph: Graph, claimed: dict[str, Any]) -> tuple[list[float]
     return [step.factor for step in graph.steps], np.maximum(pairs, own)
 
 
+@QUIETLY
 def confirmed_errors(graph: Graph, claimed: dict[str, Any]) -> str:
     """What was confirmed of the rounding errors of computed gaps, float64 and float32.
 

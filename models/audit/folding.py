@@ -34,10 +34,18 @@ def folded(node: Node) -> np.ndarray | None:
         raise node.refuse("arithmetic between constants")
     if node.kind in NUMBERS and any((each == BATCH).any() for each in operands):
         raise node.refuse("arithmetic with the length of the batch")
+    if node.kind in JOINED and np.broadcast(*operands).size > MOST:
+        raise node.refuse("shape arithmetic of that size")
     made = np.asarray(COMPUTED[node.kind](node, *operands))
-    if made.size > MOST or (made.dtype.kind == "i" and (np.abs(made) > 2**53).any()):
+    if made.size > MOST or (node.kind in WRAPPING and not _same(node, made, operands)):
         raise node.refuse("shape arithmetic of that size")
     return made
+
+
+def _same(node: Node, made: np.ndarray, operands: list[np.ndarray]) -> bool:
+    """Whether nothing wrapped around: Python's whole numbers have no end."""
+    exact = np.asarray(COMPUTED[node.kind](node, *(each.astype(object) for each in operands)))
+    return bool((exact == made).all() and (np.abs(exact) < 2**53).all())
 
 
 def _constant(node: Node) -> np.ndarray:
@@ -131,6 +139,8 @@ def _filled(node: Node, shape: np.ndarray) -> np.ndarray:
     return np.full([int(side) for side in shape], value.reshape(-1)[0])
 
 
+JOINED = ("Add", "Sub", "Mul", "Div", "Equal", "Where")
+WRAPPING = ("Add", "Sub", "Mul", "Div", "Neg", "ReduceProd")
 NUMBERS = ("Add", "Sub", "Mul", "Div", "Neg", "ReduceProd", "ConstantOfShape")
 COMPUTED: dict[str, Callable[..., np.ndarray]] = {
     "Add": lambda _, a, b: a + b,

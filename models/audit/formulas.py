@@ -14,6 +14,8 @@ from models.audit.arithmetic import above
 from models.audit.slopes import accurate, between, erf, sigmoid, softplus, steepest, tanh
 from models.audit.step import ACCURATE, Loss
 
+STEEPEST = 2.0**64
+"""A function that is as steep somewhere, as x² is, counts as one that has no bound."""
 Entry = tuple[str, tuple[float, ...]]
 """An operation and its numbers."""
 Formula = tuple[tuple[str, tuple[float, ...], tuple[int, ...]], ...]
@@ -53,8 +55,8 @@ def evaluated(formula: Formula, x: Any) -> Any:
 
 @cache
 def slope_bound(formula: Formula) -> float:
-    """Upper bound on the steepest slope."""
-    return above(steepest(lambda x: evaluated(formula, x)), 1)
+    """Upper bound on the steepest slope; infinite where it is `STEEPEST` or more somewhere."""
+    return above(steepest(lambda x: evaluated(formula, x), enough=STEEPEST), 1)
 
 
 @cache

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,10 +22,12 @@ from models.audit.onnx_file import parsed
 from models.audit.operators.picking import Group, as_one, picking
 from models.audit.operators.table import OPERATORS
 from models.audit.step import Step
-from models.errors import VerificationError
+from models.errors import VerificationError, first_line
 
 OPSETS = range(13, 24)
 LOGITS = "logits"
+MOST_IN_ALL = 2**27
+"""Entries of all tensors of an image together."""
 MOST_CLASSES = 2**12
 
 
@@ -74,6 +77,7 @@ def read_graph(content: bytes) -> Graph:
         raise VerificationError("operators: model.onnx has an input of no known or fitting shape")
     source = graph.input[0].name
     constants, steps, shapes = dict(stored), [], {source: shape}
+    entries = math.prod(shape)
     groups = picking(graph.node)
     for proto in _needed(graph, groups):
         node = _node(proto, constants, shapes)
@@ -82,6 +86,9 @@ def read_graph(content: bytes) -> Graph:
         for step in _steps(node):
             steps.append(step)
             shapes[step.result] = step.shape
+            entries += math.prod(step.shape)
+        if entries > MOST_IN_ALL:
+            raise VerificationError(f"operators: the tensors of an image hold {entries} entries")
     if len(shapes.get(LOGITS, ())) != 1 or not 2 <= shapes[LOGITS][0] <= MOST_CLASSES:
         raise VerificationError(f"operators: the logits are no row of 2 to {MOST_CLASSES} numbers")
     wiring = Wiring(source, shape, tuple(steps))
@@ -110,7 +117,12 @@ def _initialisers(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
     for tensor in graph.initializer:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             raise VerificationError(f"operators: {tensor.name} lies in another file")
-    return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    try:
+        return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as fault:
+        raise VerificationError(
+            f"operators: a weight cannot be read ({first_line(fault)})"
+        ) from None
 
 
 def _needed(graph: onnx.GraphProto, groups: Mapping[str, Group]) -> list[onnx.NodeProto]:
@@ -136,10 +148,18 @@ def _node(
         else f"{proto.domain}.{proto.op_type}",
         inputs=tuple(proto.input),
         outputs=tuple(proto.output),
-        attributes={each.name: helper.get_attribute_value(each) for each in proto.attribute},
+        attributes=_attributes(proto),
         constants=constants,
         shapes=shapes,
     )
+
+
+def _attributes(proto: onnx.NodeProto) -> dict[str, Any]:
+    try:
+        return {each.name: helper.get_attribute_value(each) for each in proto.attribute}
+    except ValueError as fault:
+        name = proto.name or proto.output[0]
+        raise VerificationError(f"operators: {name}: {first_line(fault)}") from None
 
 
 def _steps(node: Node) -> list[Step]:

@@ -13,8 +13,8 @@ from models.errors import VerificationError
 
 BATCH = -(2**40) - 87
 """Stands for the length of the batch in shape arithmetic."""
-MOST_ENTRIES = 2**27
-"""Of a tensor, for one example; 1 GiB in float64."""
+MOST_ENTRIES = 2**25
+"""Of a tensor, for one example; 256 MiB in float64."""
 WHOLE = 2**31 - 1
 """A slice up to here or beyond keeps every example of a batch."""
 

@@ -164,13 +164,18 @@ def between(u: Any, low: float, high: float) -> Any:
     return u.through(np.clip(u.value.low, low, high), np.clip(u.value.high, low, high), slope)
 
 
-def steepest(formula: Formula) -> float:
-    """Upper bound on the slope's magnitude up to `FARTHEST`, within `CLOSE` where it is smooth."""
+def steepest(formula: Formula, *, enough: float = np.inf) -> float:
+    """Upper bound on the slope's magnitude up to `FARTHEST`, within `CLOSE` where it is smooth.
+
+    Infinite where a slope of `enough` or more was seen.
+    """
     low, high = _line()
     seen, bound, left = 0.0, 0.0, MOST_CELLS
     with np.errstate(all="ignore"):
         while len(low):
             seen = max(seen, _steepest_seen(formula, low))
+            if seen >= enough:
+                return float(np.inf)
             limit = seen * (1 + CLOSE)
             slope = _cells(formula, low, high).slope.size
             slope = np.where(np.isnan(slope), np.inf, slope)
@@ -195,8 +200,7 @@ def accurate(formula: Formula, within: float) -> bool:
 
 def _steepest_seen(formula: Formula, at: Array) -> float:
     slope = _cells(formula, at, at).slope
-    least = np.maximum(slope.nearest, 0.0)
-    return float(np.where(np.isnan(least), 0.0, least).max(initial=0.0))
+    return float(np.where(np.isnan(slope.nearest), np.inf, slope.nearest).max(initial=0.0))
 
 
 def _cells(formula: Formula, low: Array, high: Array) -> Cells:

@@ -4,6 +4,7 @@ Every layer stretches nothing, or is held near those that do not, and each ortho
 bias and an `AbsHalf` behind it.
 """
 
+import math
 from collections.abc import Iterator
 
 from torch import nn
@@ -51,15 +52,13 @@ def body_layers(
     if isinstance(model, LipNextSpec):
         return [*stem, *shift_layers(model, shape), L2Pool()], model.channels
     trunk = convolutions(model, shape) if isinstance(model, CnnSpec) else residuals(model, shape)
-    narrow = depth_shape((model.channels, *shape[1:]), NARROWING)
-    channels = 2 * model.channels
-    neck = [
-        SpaceToDepth(NARROWING),
-        *pointwise_layers(narrow[0], channels),
-        nn.Flatten(),
-    ]
-    features = channels * narrow[1] * narrow[2]
-    return [*stem, *trunk, *neck, *dense_layers(features, model.widths)], model.widths[-1]
+    narrow, neck = (model.channels, *shape[1:]), []
+    if model.neck:
+        blocks = depth_shape(narrow, NARROWING)
+        narrow = (2 * model.channels, *blocks[1:])
+        neck = [SpaceToDepth(NARROWING), *pointwise_layers(blocks[0], narrow[0])]
+    dense = [nn.Flatten(), *dense_layers(math.prod(narrow), model.widths)]
+    return [*stem, *trunk, *neck, *dense], model.widths[-1]
 
 
 def depth_shape(shape: Shape, block: int) -> Shape:

@@ -19,7 +19,7 @@ from models.networks.orthogonal import polar_factor
 from models.networks.principal_axes import mean_image, pixel_blocks, principal_axes
 from models.networks.shipping import shipped
 from models.networks.views import CentredAxes, CentredImage
-from models.splits import Split
+from models.splits import Examples
 
 START_ENTRIES = 2**24  # of a layer's features for all examples that choose its biases
 
@@ -99,14 +99,14 @@ def kept_components(model: TrainedSpec, *, pixels: int, examples: int) -> int:
 
 @torch.no_grad()
 def initial_classifier(
-    model: TrainedSpec, split: Split, *, classes: int, generator: torch.Generator
+    model: TrainedSpec, split: Examples, *, classes: int, generator: torch.Generator
 ) -> Classifier:
     """A classifier at its start: the data's mean and axes, random orthogonal weights, halved folds.
 
     Each bias is minus the median of what its layer gives on the first block of the split, so that
     every fold starts with as many examples on one side as on the other.
     """
-    channels, height, width = split.images.shape[1:]
+    channels, height, width = split.input_shape
     components = kept_components(model, pixels=channels * height * width, examples=len(split))
     network = blank_classifier(
         model, input_shape=(channels, height, width), components=components, classes=classes

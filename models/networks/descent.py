@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from models.loss_spec import LossSpec
 from models.networks.classifier import Classifier
 from models.networks.losses.choice import loss_of
 from models.train_spec import TrainSpec
@@ -44,6 +45,7 @@ def descend(
     labels: Int[Tensor, " batch"],
     *,
     train: TrainSpec,
+    wanted: LossSpec,
     team: Team | None = None,
 ) -> Float[Tensor, ""]:
     """Leave the gradient of a batch's mean loss, computed part after part; the loss.
@@ -55,7 +57,8 @@ def descend(
         network: its gradients are there when this returns.
         images: the whole batch, to every member of a team.
         labels: their classes.
-        train: how many parts, which loss, which precision.
+        train: how many parts, which precision.
+        wanted: the loss, as it is at this step.
         team: who computes which parts; all of them here if left out.
     """
     counts = images.chunk(train.accumulate), labels.chunk(train.accumulate)
@@ -63,13 +66,21 @@ def descend(
     if team is None:
         total = torch.zeros((), device=images.device)
         for part in parts:
-            total += _descend_part(network, part, examples=len(labels), train=train)
+            total += _descend_part(network, part, examples=len(labels), train=train, wanted=wanted)
         return total
-    return _descend_together(network, parts, examples=len(labels), train=train, team=team)
+    return _descend_together(
+        network, parts, examples=len(labels), train=train, wanted=wanted, team=team
+    )
 
 
 def _descend_together(
-    network: Classifier, parts: Parts, *, examples: int, train: TrainSpec, team: Team
+    network: Classifier,
+    parts: Parts,
+    *,
+    examples: int,
+    train: TrainSpec,
+    wanted: LossSpec,
+    team: Team,
 ) -> Float[Tensor, ""]:
     """The same sums, each part's gradient from whoever computed it."""
     weights = list(network.parameters())
@@ -78,7 +89,7 @@ def _descend_together(
     found = torch.zeros(most, numbers, device=parts[0][0].device)
     for row, part in zip(found, parts[team.rank :: team.size], strict=False):
         network.zero_grad()
-        row[0] = _descend_part(network, part, examples=examples, train=train)
+        row[0] = _descend_part(network, part, examples=examples, train=train, wanted=wanted)
         gradients = [
             torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights
         ]
@@ -96,13 +107,18 @@ def _descend_together(
 
 
 def _descend_part(
-    network: Classifier, part: tuple[Tensor, Tensor], *, examples: int, train: TrainSpec
+    network: Classifier,
+    part: tuple[Tensor, Tensor],
+    *,
+    examples: int,
+    train: TrainSpec,
+    wanted: LossSpec,
 ) -> Float[Tensor, ""]:
     """Add a part's share of the gradient to what is there; its share of the loss."""
     images, labels = part
     with torch.autocast(images.device.type, torch.bfloat16, enabled=train.precision == "bfloat16"):
         logits = network(images)
-    loss = loss_of(train.loss, logits.float(), labels, head=network.head.weight)
+    loss = loss_of(wanted, logits.float(), labels, head=network.head.weight)
     weighted = loss * (len(labels) / examples)
     torch.autograd.backward(weighted)
     return weighted.detach()

@@ -31,6 +31,9 @@ class Manifold(Protocol):
     def step(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """The weight one Newton-Schulz step nearer, and a bound on max σ² - 1 before it."""
 
+    def one_matrix(self, weight: Tensor) -> bool:
+        """Whether its rows, each flattened, should be one semi-orthogonal matrix."""
+
     def norm(self, weight: Tensor) -> float:
         """Largest singular value of a weight in float64."""
 
@@ -49,6 +52,10 @@ class Matrices:
         """As `newton_schulz_step`."""
         pulled, drifted = newton_schulz_step(self._matrices(weight))
         return pulled.reshape(weight.shape), drifted
+
+    def one_matrix(self, weight: Tensor) -> bool:
+        """Whether it is no stack."""
+        return self._matrices(weight).shape[:-2].numel() == 1
 
     def norm(self, weight: Tensor) -> float:
         """Largest norm of a matrix."""

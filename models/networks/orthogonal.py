@@ -5,6 +5,10 @@ singular value σ towards 1 by σ ← 1.5 σ - 0.5 σ³, with two matrix product
 It needs σ < √3: beyond, a direction turns round or is lost, and from √5 on it runs away.  At the
 end the polar factor, the nearest orthogonal matrix, removes the rest.
 
+What an optimiser adds is steep along few directions, as its steps point the same way for a while.
+`straightening` sets the singular values of those to 1, however far they went, for a small share of
+a Newton-Schulz step's work; so whole steps are needed seldom.
+
 A matrix that is not square is semi-orthogonal: its longer side has orthonormal vectors.  Between
 two projections it is not 1-Lipschitz, so nothing is evaluated there.
 
@@ -17,6 +21,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.errors import CertifyError
+
+TINY = 1e-12  # least σ² that is divided by; a direction that is lost stays as it is, about
 
 
 def newton_schulz_step(
@@ -32,6 +38,43 @@ def newton_schulz_step(
     excess.diagonal(dim1=-2, dim2=-1).add_(1)  # I - WᵀW: the step is W (I + ½ (I - WᵀW))
     step = W @ excess if W.shape[-2] >= W.shape[-1] else excess @ W
     return torch.add(W, step, alpha=0.5), torch.linalg.matrix_norm(excess).amax()
+
+
+def straightening(
+    W: Float[Tensor, "out in"], directions: Float[Tensor, "short few"]
+) -> tuple[Float[Tensor, "out few"], Float[Tensor, "in few"], Float[Tensor, "short few"], float]:
+    """What to add to a matrix so that it keeps lengths where it stretches, or shrinks, most.
+
+    The directions follow by one step of the subspace iteration on WᵀW - I, of WWᵀ - I where W is
+    wide: from those of the last call they are found again.  On their span W becomes its own polar
+    factor, so it may stretch there by any factor before.
+
+    Args:
+        W: of any shape.
+        directions: orthonormal columns, as many as are to be followed.
+
+    Returns:
+        L and R, of which L Rᵀ is to be added; the directions, for the next call; and the largest
+        σ² - 1 along them before, no more than that of W.
+
+    Raises:
+        CertifyError: If an entry is not finite, or too large to be squared.
+
+    Source: the iteration with a Rayleigh-Ritz step is Rutishauser's, "Simultaneous Iteration
+    Method for Symmetric Matrices", Numerische Mathematik 16, 1970.
+    """
+    tall = W.shape[0] >= W.shape[1]
+    A = W if tall else W.mT
+    followed = torch.linalg.qr(A.mT @ (A @ directions) - directions).Q
+    images = A @ followed
+    gram = images.mT @ images
+    if not bool(gram.isfinite().all()):
+        raise CertifyError("a matrix has entries that are not finite, or too large to be squared")
+    squares, turns = torch.linalg.eigh(gram)
+    followed = followed @ turns
+    change = images @ (turns * (squares.clamp_min(TINY).rsqrt() - 1))
+    left, right = (change, followed) if tall else (followed, change)
+    return left, right, followed, float(squares[-1]) - 1
 
 
 def drift(W: Float[Tensor, "*stack out in"]) -> Float[Tensor, ""]:

@@ -12,32 +12,33 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.splits import Split
+from models.splits import Examples
 
 BLOCK_BYTES = 64 * 2**20  # of float32 pixels at a time
 LARGEST_COVARIANCE = 2048  # pixels; its eigenvectors take seconds, of 4 times as many minutes
 ITERATED_EXAMPLES = 10_000
+ITERATED_PIXELS = 2**28  # of those examples together: fewer of large images
 OVERSAMPLING = 16
 ITERATIONS = 4
 
 
-def pixel_blocks(split: Split) -> Iterator[Float[Tensor, "block pixels"]]:
+def pixel_blocks(split: Examples) -> Iterator[Float[Tensor, "block pixels"]]:
     """The inputs as float32 rows, a block of bounded memory at a time."""
-    pixels = math.prod(split.images.shape[1:])
+    pixels = math.prod(split.input_shape)
     rows = max(1, BLOCK_BYTES // (4 * pixels))
     for start in range(0, len(split), rows):
         inputs = split.take(slice(start, start + rows)).inputs()
         yield torch.tensor(inputs).flatten(1)  # a copy: aligned, so that sums repeat to the bit
 
 
-def mean_image(split: Split) -> Float[Tensor, " pixels"]:
+def mean_image(split: Examples) -> Float[Tensor, " pixels"]:
     """Mean of the inputs, in float64."""
     sums = [block.double().sum(dim=0) for block in pixel_blocks(split)]
     return torch.stack(sums).sum(dim=0) / len(split)
 
 
 def principal_axes(
-    split: Split,
+    split: Examples,
     centre: Float[Tensor, " pixels"],
     *,
     components: int,
@@ -45,7 +46,8 @@ def principal_axes(
 ) -> Float[Tensor, "components pixels"]:
     """Orthonormal rows that span the leading principal axes, in float64.
 
-    Exact up to 2,048 pixels; beyond, the subspace iteration on at most 10,000 of the examples.
+    Exact up to 2,048 pixels; beyond, the subspace iteration on at most 10,000 of the examples,
+    of images of more than 26,843 pixels on fewer.
 
     Args:
         split: the training part.
@@ -65,7 +67,8 @@ def principal_axes(
         _, vectors = torch.linalg.eigh(covariance)  # eigenvalues in rising order
         leading: Tensor = vectors[:, -components:].T.flip(0).contiguous()
         return leading
-    chosen = torch.randperm(len(split), generator=generator)[:ITERATED_EXAMPLES].sort().values
+    most = max(components, min(ITERATED_EXAMPLES, ITERATED_PIXELS // pixels))
+    chosen = torch.randperm(len(split), generator=generator)[:most].sort().values
     sample = split.take(np.asarray(chosen))
     columns = min(pixels, components + OVERSAMPLING)
     basis = torch.randn(pixels, columns, generator=generator)

@@ -1,6 +1,7 @@
 """Training, one epoch at a time: each a pure function of its arguments.
 
-Plain weights under Adam, a Newton-Schulz step every few steps, the exact polar factor at the end.
+Plain weights under Adam, pulled back to the orthogonal ones every few steps, the exact polar factor
+at the end.
 Equal arguments give equal bytes on one machine with one number of threads, so an epoch may run
 anywhere, twice, or again after a crash.  Nothing here is a certificate: bounds come from the file
 that ships.
@@ -13,18 +14,14 @@ import torch
 from torch import nn
 
 from models.errors import CertifyError
+from models.loss_spec import at_share
 from models.model_spec import TrainedSpec
 from models.networks.augmentation import augmented
 from models.networks.averaging import moved, newest_share
 from models.networks.classifier import Classifier, folded, initial_classifier
 from models.networks.descent import Team, descend
-from models.networks.holding import (
-    ADVICE,
-    held_weights,
-    next_interval,
-    pull_back,
-    refuse_infinite,
-)
+from models.networks.holding import ADVICE, held_weights, refuse_infinite
+from models.networks.leash import Leash
 from models.networks.schedules import rate_factor
 from models.networks.training_state import (
     Progress,
@@ -37,7 +34,7 @@ from models.networks.training_state import (
     with_average,
 )
 from models.networks.validation import refuse_empty
-from models.splits import Split
+from models.splits import Examples
 from models.train_spec import TrainSpec
 
 BETAS = (0.9, 0.99)
@@ -46,7 +43,7 @@ FULL_RATE_ENTRIES = 400**2  # larger matrices take smaller steps: 512 × 6144 ra
 
 
 def start_training(
-    model: TrainedSpec, train: TrainSpec, split: Split, *, classes: int, seed: int
+    model: TrainedSpec, train: TrainSpec, split: Examples, *, classes: int, seed: int
 ) -> bytes:
     """The state before the first epoch: axes and biases from the data, the rest from the seed.
 
@@ -64,7 +61,7 @@ def train_epoch(  # noqa: PLR0913 (a team may be given)
     state: bytes,
     model: TrainedSpec,
     train: TrainSpec,
-    split: Split,
+    split: Examples,
     *,
     classes: int,
     seed: int,
@@ -98,7 +95,7 @@ def train_epoch(  # noqa: PLR0913 (a team may be given)
     if progress.epochs != epoch:
         raise CertifyError(f"the state has {progress.epochs} epochs behind it, not {epoch}")
     refuse_empty(split)
-    input_shape = split.images.shape[1:]
+    input_shape = split.input_shape
     network = unpack_network(tensors, model, input_shape=input_shape, classes=classes).to(device)
     optimizer = _optimizer(network, train)
     unpack_moments(tensors, network, optimizer, steps=progress.steps)
@@ -106,8 +103,14 @@ def train_epoch(  # noqa: PLR0913 (a team may be given)
     batch_size = min(train.batch_size, len(split))
     steps = len(split) // batch_size
     total = train.epochs * steps
-    order = np.random.default_rng([seed, epoch]).permutation(len(split))
-    total_loss, worst_drift, factor = torch.zeros((), device=device), 0.0, 0.0
+    order = split.order(seed, epoch)
+    leash = Leash(
+        network,
+        interval=progress.project_every,
+        longest=train.project_every,
+        generator=_generator(seed, epoch),
+    )
+    total_loss, factor = torch.zeros((), device=device), 0.0
     for step in range(steps):
         batch = split.take(order[step * batch_size : (step + 1) * batch_size])
         images = torch.tensor(batch.inputs()).to(device)
@@ -120,28 +123,25 @@ def train_epoch(  # noqa: PLR0913 (a team may be given)
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * factor
         optimizer.zero_grad()
-        loss = descend(network, images, labels, train=train, team=team)
+        wanted = at_share(train.loss, progress.steps / total)
+        loss = descend(network, images, labels, train=train, wanted=wanted, team=team)
         optimizer.step()
         total_loss += loss
         progress.steps += 1
-        if progress.steps % progress.project_every == 0 or step == steps - 1:
+        if progress.steps % leash.interval == 0 or step == steps - 1:
             place = f"epoch {epoch}, step {step}"
             refuse_infinite(float(loss), place=place)
-            drifted = pull_back(network, place=place)
-            worst_drift = max(worst_drift, drifted)
-            progress.project_every = next_interval(
-                progress.project_every, drift=drifted, longest=train.project_every
-            )
+            leash.pull(place=place, last=step == steps - 1)
         if train.average is not None:
             share = newest_share(progress.steps - 1, total=total, spec=train.average)
             average = moved(average, dict(network.named_parameters()), share=share)
     _refuse_broken(network, place=f"epoch {epoch}, step {steps - 1}")
-    progress.epochs += 1
+    progress.epochs, progress.project_every = progress.epochs + 1, leash.interval
     metrics = {
         "epoch": epoch,
         "loss": float(total_loss) / steps,
         "learning_rate": train.learning_rate * factor,
-        "drift": worst_drift,
+        "drift": leash.drift,
         "steps": steps,
     }
     return pack(network, optimizer, progress, average=average), metrics

@@ -8,7 +8,7 @@ from torch import nn
 
 from models.errors import CertifyError
 from models.networks.losses.radii import pair_radii
-from models.splits import Split
+from models.splits import Examples, Split
 
 
 @torch.inference_mode()
@@ -58,7 +58,7 @@ def validate(
     }
 
 
-def refuse_empty(split: Split) -> None:
+def refuse_empty(split: Examples) -> None:
     """Refuse a split without an example.
 
     Raises:

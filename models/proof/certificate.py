@@ -81,16 +81,13 @@ def certified_radii(
         bounds: what was proved of the program.
     """
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        predictions = logits.argmax(axis=1)
-        gaps = np.take_along_axis(logits, predictions[:, None], axis=1) - logits
-        lost = _lost(bounds.float64, predictions, norms) + 2.0**-52 * np.abs(gaps)
-        lost = _up_or_infinite(lost, 6)
-        pair_bounds = bounds.pair_bounds[predictions]
-        by_rival = _radius_by_rival(gaps, lost, pair_bounds, predictions, bounds.input_size)
+        predictions, gaps, lost = _gaps(logits, norms, bounds)
+        by_rival = radii_by_rival(logits, norms, bounds=bounds)
         by_rival_float32 = None
         if bounds.float32 is not None:
             lost = _up_or_infinite(lost + _lost(bounds.float32, predictions, norms), 4)
-            pair_bounds = up_array(pair_bounds + bounds.float32.slope[predictions], 1)
+            slope = bounds.float32.slope[predictions]
+            pair_bounds = up_array(bounds.pair_bounds[predictions] + slope, 1)
             by_rival_float32 = _radius_by_rival(
                 gaps, lost, pair_bounds, predictions, bounds.input_size
             )
@@ -105,6 +102,28 @@ def certified_radii(
         radii=by_rival.min(axis=1),
         radii_float32=None if by_rival_float32 is None else by_rival_float32.min(axis=1),
     )
+
+
+def radii_by_rival(
+    logits: Float[np.ndarray, "examples classes"],
+    norms: Float[np.ndarray, " examples"],
+    *,
+    bounds: Bounds,
+) -> Float[np.ndarray, "examples classes"]:
+    """Radii inside which each rival provably stays behind the prediction, in exact arithmetic.
+
+    Args:
+        logits: evaluated in float64.
+        norms: upper bounds on the L2 norms of the inputs.
+        bounds: what was proved of the program.
+
+    Returns:
+        L2, in input units; 0 where nothing is proved; the diameter at the prediction itself.
+    """
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        predictions, gaps, lost = _gaps(logits, norms, bounds)
+        pair_bounds = bounds.pair_bounds[predictions]
+        return _radius_by_rival(gaps, lost, pair_bounds, predictions, bounds.input_size)
 
 
 def gap_errors(
@@ -135,6 +154,16 @@ def check_inputs(program: Program, inputs: np.ndarray) -> None:
     if not inside.all():
         example = int(inside.argmin())
         raise DataError(f"image {example} has a pixel outside [0, 1] or NaN; accepted are [0, 1]")
+
+
+def _gaps(
+    logits: np.ndarray, norms: np.ndarray, bounds: Bounds
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Predictions, their logits over every class's, and what rounding can have added to those."""
+    predictions = logits.argmax(axis=1)
+    gaps = np.take_along_axis(logits, predictions[:, None], axis=1) - logits
+    lost = _lost(bounds.float64, predictions, norms) + 2.0**-52 * np.abs(gaps)
+    return predictions, gaps, _up_or_infinite(lost, 6)
 
 
 def _lost(error: GapError, predictions: np.ndarray, norms: np.ndarray) -> np.ndarray:

@@ -37,6 +37,11 @@ class ImageKind:
     mode: str
     first: str
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        return 1 if self.mode == GREY else 3, self.height, self.width
+
     def __str__(self) -> str:
         return f"{self.height} × {self.width} {self.mode}"
 

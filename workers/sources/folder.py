@@ -4,14 +4,16 @@ Classes are the folders' names in the order of their code points, and so are the
 the same files give the same data on every system.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from models.errors import DataError
 from workers.sources.encoded_images import ImageKind, decode_images
-from workers.sources.source import Part, Source, accepted_names, existing_folder
+from workers.sources.source import Part, Source, accepted_names, existing_folder, unreadable
+from workers.sources.stored_images import StoredImages
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 PART_FOLDERS = {
@@ -25,8 +27,12 @@ LEFT_BY_SYSTEMS = ("Thumbs.db", "desktop.ini")  # beside names that start with a
 MOST_FILE_BYTES = 2**28
 
 
-def read_folder(root: Path) -> Source:
+def read_folder(root: Path, *, buffer: int | None = None) -> Source:
     """Every image below `root`, whose folders are classes, or parts of classes.
+
+    Args:
+        root: the folder.
+        buffer: of the training part, the most images that are held; all if left out.
 
     Raises:
         OSError: For what the system does not let us read.
@@ -42,10 +48,17 @@ def read_folder(root: Path) -> Source:
             f"{folders['train']}: found no folder of a class; accepted are class/name.png "
             "and train/class/name.png"
         )
-    parts = {}
+    parts: dict[str, Part] = {}
     kind = None
     for name, folder in folders.items():
-        parts[name], kind = _read_part(folder, root=root, classes=classes, kind=kind)
+        paths, labels = _examples(folder, root=root, classes=classes)
+        files = [(str(folder), len(labels))]
+        if name == "train" and buffer is not None:
+            stored, kind = _stored(paths, buffer=buffer)
+            parts[name] = Part(stored, labels, files)
+        else:
+            pixels, kind = _decoded(paths, kind=kind)
+            parts[name] = Part(pixels, labels, files)
     return Source(parts, classes)
 
 
@@ -65,9 +78,47 @@ def _part_folders(root: Path) -> dict[str, Path]:
     return {"train": folders.pop("train"), **folders}
 
 
-def _read_part(
-    folder: Path, *, root: Path, classes: tuple[str, ...], kind: ImageKind | None
-) -> tuple[Part, ImageKind]:
+@dataclass(frozen=True)
+class _Files:
+    """Reads images of one kind, each a chunk of its own."""
+
+    paths: list[Path]
+    kind: ImageKind
+
+    @property
+    def sizes(self) -> np.ndarray:
+        return np.ones(len(self.paths), dtype=np.int64)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return self.kind.image_shape
+
+    def place(self, chunk: int) -> str:
+        return str(self.paths[chunk])
+
+    def read(self, chunks: Sequence[int]) -> list[np.ndarray]:
+        try:
+            pixels, _ = _decoded([self.paths[chunk] for chunk in chunks], kind=self.kind)
+        except OSError as fault:
+            raise unreadable(fault.filename or self.paths[0], fault) from None
+        return [pixels[row : row + 1] for row in range(len(pixels))]
+
+
+def _stored(paths: list[Path], *, buffer: int) -> tuple[StoredImages, ImageKind]:
+    _, kind = _decoded(paths[:1], kind=None)
+    files = _Files([path.absolute() for path in paths], kind)
+    return StoredImages(files, buffer=buffer), kind
+
+
+def _decoded(paths: list[Path], *, kind: ImageKind | None) -> tuple[np.ndarray, ImageKind]:
+    names = [str(path) for path in paths]
+    return decode_images(names, lambda row: _content(paths[row]), kind=kind)
+
+
+def _examples(
+    folder: Path, *, root: Path, classes: tuple[str, ...]
+) -> tuple[list[Path], np.ndarray]:
+    """Files of a part and their labels, class after class."""
     _check_inside(folder, root=root)
     paths: list[Path] = []
     counts = [0] * len(classes)
@@ -82,11 +133,7 @@ def _read_part(
         paths += images
     if not paths:
         raise DataError(f"{folder}: found no image; accepted is a part that is not empty")
-    pixels, kind = decode_images(
-        [str(path) for path in paths], lambda row: _content(paths[row]), kind=kind
-    )
-    labels = np.repeat(np.arange(len(classes)), counts)
-    return Part(pixels, labels, [(str(folder), len(labels))]), kind
+    return paths, np.repeat(np.arange(len(classes)), counts)
 
 
 def _images(folder: Path, *, root: Path) -> Iterator[Path]:

@@ -33,13 +33,16 @@ PART_WORDS = {
 ROWS = 4096  # read and decoded at a time
 
 
-def read_parquet(path: Path, *, label_column: str | None = None) -> Source:
+def read_parquet(
+    path: Path, *, label_column: str | None = None, buffer: int | None = None
+) -> Source:
     """The parts of a Parquet file, or of a folder of them, or of its subfolder `data`.
 
     Args:
         path: one file is one part, to be cut; in a folder, names tell the parts:
             `train-00000-of-00002.parquet`, `test.parquet`.
         label_column: which column holds the labels; needed where several could.
+        buffer: of the training part, the most images that are held; all if left out.
 
     Raises:
         DataError: For files that do not fit each other, or are not in this layout.
@@ -48,6 +51,12 @@ def read_parquet(path: Path, *, label_column: str | None = None) -> Source:
     kind = None
     all_names: dict[Path, tuple[str, ...] | None] = {}
     for name, files in _part_files(path).items():
+        if name == "train" and buffer is not None:
+            from workers.sources.stored_parquet import stored_part
+
+            parts[name], named, kind = stored_part(files, label_column=label_column, buffer=buffer)
+            all_names |= named
+            continue
         pieces = []
         for file in files:
             piece, all_names[file], kind = _read_file(file, wanted=label_column, kind=kind)

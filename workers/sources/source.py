@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from models.errors import DataError
+from workers.sources.stored_images import StoredImages
 
 MOST_BYTES = 16 * 2**30  # of one array: a data set is held in memory whole
 
@@ -21,12 +22,13 @@ class Part:
     """Labelled images of one part, in the order of the source.
 
     Attributes:
-        images: `(examples, channels, height, width)`, uint8, or float32 in [0, 1].
+        images: `(examples, channels, height, width)`, uint8, or float32 in [0, 1]; those of a
+            training part may stay in their files.
         labels: `(examples,)`, int64.
         files: where the labels stand and how many there are, file by file, for error messages.
     """
 
-    images: np.ndarray
+    images: np.ndarray | StoredImages
     labels: np.ndarray
     files: Sequence[tuple[str, int]]
 

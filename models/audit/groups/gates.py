@@ -21,8 +21,6 @@ from models.audit.step import Loss, Step, grouped
 
 LONGEST = 16
 """Steps of a formula."""
-STEEPEST = 2.0**64
-"""A product whose slope exceeds it, as that of x x does somewhere, is none that has a bound."""
 JOINED = {"Mul": "product", "Add": "sum", "Sub": "difference"}
 
 
@@ -33,7 +31,7 @@ def gated(wiring: Wiring, step: Step) -> Step | None:
     for source in _sources(wiring, step):
         inside = wiring.between(source, step.result)
         formula = _formula(source, inside) if inside else None
-        if formula is not None and slope_bound(formula) < STEEPEST:
+        if formula is not None and math.isfinite(slope_bound(formula)):
             return _of_formula(formula, source, inside)
     return None
 
@@ -68,7 +66,7 @@ def _sources(wiring: Wiring, step: Step) -> list[str]:
         if name not in found and made is not None and _entry(made) is not None:
             pending += made.operands
         found.add(name)
-    return [name for name in reversed(wiring.shapes) if name in found]
+    return sorted(found, key=lambda name: -wiring.at[name])
 
 
 def _formula(source: str, inside: tuple[Step, ...]) -> Formula | None:

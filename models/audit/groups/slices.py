@@ -80,9 +80,9 @@ def _group(
 def _sources(wiring: Wiring, step: Step) -> Iterator[str]:
     """The tensors of which parts are read, and on which alone the Concat rests; nearest first."""
     tried = set()
-    for other in reversed(wiring.steps[: wiring.steps.index(step)]):
+    for other in reversed(wiring.steps[: wiring.at[step.result]]):
         name = other.operands[0]
-        if only_moves(other) and name not in tried and wiring.readers(name) > 1:
+        if only_moves(other) and name not in tried and wiring.read_by[name] > 1:
             tried.add(name)
             if other in wiring.between(name, step.result):
                 yield name

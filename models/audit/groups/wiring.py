@@ -1,6 +1,7 @@
 """Who makes and who reads each tensor, where entries come from, and groups laid over the steps."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,9 +30,15 @@ class Wiring:
         """Shapes of all tensors, for one example."""
         return {self.source: self.shape} | {step.result: step.shape for step in self.steps}
 
-    def readers(self, name: str) -> int:
+    @cached_property
+    def at(self) -> dict[str, int]:
+        """Where the step that makes a tensor stands; the source before all of them."""
+        return {self.source: -1} | {step.result: at for at, step in enumerate(self.steps)}
+
+    @cached_property
+    def read_by(self) -> Counter[str]:
         """How many steps read a tensor."""
-        return sum(name in step.operands for step in self.steps)
+        return Counter(name for step in self.steps for name in set(step.operands))
 
     def before(self, name: str) -> Step | None:
         """The step that makes a tensor, if one does."""
@@ -48,7 +55,7 @@ class Wiring:
                 return ()
             wanted.add(name)
             pending += self.maker[name].operands
-        return tuple(step for step in self.steps if step.result in wanted)
+        return tuple(self.steps[at] for at in sorted(self.at[name] for name in wanted))
 
     def unmoved(self, name: str) -> list[str]:
         """A tensor and those that it was moved from, the nearest first."""

@@ -20,6 +20,7 @@ def convolution(node: Node) -> list[Step]:
     if per_group * groups != channels or outputs % groups or len(bias) not in (0, outputs):
         raise node.refuse("a kernel or bias for other channels")
     windows = windows_of(node, tuple(sides), kernel.shape[2:])
+    node.fits((outputs, *windows.counts))
     by_group = kernel.reshape(groups, outputs // groups, *kernel.shape[1:])
 
     def run(x: np.ndarray) -> np.ndarray:
@@ -55,6 +56,9 @@ def transposed(node: Node) -> list[Step]:
         dilations=tuple(node.row("dilations", len(counts), default=1, least=1)),
         before=tuple(begins),
     )
+    steps = zip(bare.strides, bare.dilations, strict=True)
+    if any(more >= max(step) for more, step in zip(extra, steps, strict=True)):
+        raise node.refuse(f"output_padding = {extra}")
     rows = zip(bare.spans, begins, ends, extra, strict=True)
     sides = tuple(span + more - begin - end for span, begin, end, more in rows)
     if min(sides) < 1:

@@ -38,6 +38,7 @@ def matmul(node: Node) -> list[Step]:
     if weight.ndim != 2:
         raise node.refuse("anything but an activation times a constant matrix")
     bias = np.zeros(weight.shape[1])
+    node.fits((*node.shape()[:-1], weight.shape[1]))
     roundings = weight.shape[0] + 1
     return [_dense(node, weight.T, 1.0, bias, roundings=roundings, louder=(1.0, 1.0))]
 

@@ -64,6 +64,9 @@ def concat(node: Node) -> list[Step]:
     """Branches side by side: squared distances add up."""
     names = [node.activation(place) for place in range(len(node.inputs))]
     axis = node.axis(int(node.attributes["axis"]))
+    sides = [node.shapes[name] for name in names]
+    others = sides[0][: axis - 1] + sides[0][axis:]
+    node.fits((*others, sum(shape[axis - 1] for shape in sides if len(shape) >= axis)))
     return [
         node.step(
             lambda *values: np.concatenate(values, axis=axis),

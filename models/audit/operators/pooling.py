@@ -7,7 +7,7 @@ kernel's size: windows at a border may have smaller divisors.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import reduce
 
 import numpy as np
@@ -29,32 +29,51 @@ def pool(node: Node) -> list[Step]:
     kernel = tuple(int(side) for side in node.attributes["kernel_shape"])
     if not sides or (ceil and (inside or node.kind == "LpPool")):
         raise node.refuse("ceil_mode of that form, which runtimes read in two ways,")
-    windows = windows_of(node, tuple(sides), kernel, ceil=ceil)
-    filled = windows.filled()
-    if not filled.min() > 0 or node.attributes.get("p", 2) != 2:
+    windows = windows_of(node, tuple(sides), kernel, ceil=ceil).apart()
+    filled = [along.filled() for along in windows]
+    if not min(row.min() for row in filled) > 0 or node.attributes.get("p", 2) != 2:
         raise node.refuse("a window of padding only, or another norm,")
     if any(name for name in node.outputs[1:]):
         raise node.refuse("an output of places")
     size = math.prod(kernel)
+    most = root_above(math.prod(along.most_readers() for along in windows))
     if node.kind == "MaxPool":
-        factor = root_above(windows.most_readers())
-        return [
-            node.step(
-                lambda x: reduce(np.maximum, windows.read(x, fill=-math.inf)), prove=lambda: factor
-            )
-        ]
+        return [node.step(lambda x: _pooled(x, windows, _largest), prove=lambda: most)]
     if node.kind == "LpPool":
-        factor = root_above(windows.most_readers())
         return [
             node.step(
-                lambda x: np.sqrt(sum(np.square(part) for part in windows.read(x))),
-                prove=lambda: factor,
-                rounds=lambda: library("LpPool", terms=size, absolute=max(1.0, factor)),
+                lambda x: np.sqrt(_pooled(np.square(x), windows, _total)),
+                prove=lambda: most,
+                rounds=lambda: library("LpPool", terms=size, absolute=max(1.0, most)),
             )
         ]
-    divisors = np.full_like(filled, size) if inside else filled
-    share = _share(windows, 1 / divisors)
-    return [_average(node, lambda x: np.asarray(sum(windows.read(x)) / divisors), share, size)]
+    divisors = [
+        np.full_like(row, taps) if inside else row for row, taps in zip(filled, kernel, strict=True)
+    ]
+    shares = [
+        _share(along, row, 1 / by) for along, row, by in zip(windows, filled, divisors, strict=True)
+    ]
+    share = math.prod(rows for rows, _ in shares), math.prod(columns for _, columns in shares)
+    full = reduce(np.multiply.outer, divisors)
+    return [_average(node, lambda x: _pooled(x, windows, _total) / full, share, size)]
+
+
+Chosen = Callable[[Windows, np.ndarray], np.ndarray]
+
+
+def _pooled(x: np.ndarray, windows: Sequence[Windows], chosen: Chosen) -> np.ndarray:
+    """What is left of windows, axis by axis."""
+    for at, along in enumerate(windows, start=x.ndim - len(windows)):
+        x = np.moveaxis(chosen(along, np.moveaxis(x, at, -1)), -1, at)
+    return x
+
+
+def _largest(windows: Windows, x: np.ndarray) -> np.ndarray:
+    return reduce(np.maximum, windows.read(x, fill=-math.inf))
+
+
+def _total(windows: Windows, x: np.ndarray) -> np.ndarray:
+    return reduce(np.add, windows.read(x))
 
 
 def reduction(node: Node) -> list[Step]:
@@ -92,10 +111,9 @@ def reduction(node: Node) -> list[Step]:
     return [_average(node, reduced(np.mean), (1.0, 1 / terms), terms, facts | {"mean": True})]
 
 
-def _share(windows: Windows, weights: np.ndarray) -> tuple[float, float]:
-    """Largest row and column sum of windows that weigh their entries so."""
-    rows = float((windows.filled() * weights).max())
-    return min(rows, 1.0), float(windows.written(weights).max())
+def _share(windows: Windows, filled: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Largest row and column sum of windows along an axis that weigh their entries so."""
+    return min(float((filled * weights).max()), 1.0), float(windows.written(weights).max())
 
 
 def _average(

@@ -12,6 +12,8 @@ import numpy as np
 
 from models.audit.node import Node
 
+MOST_READ = 2**20
+"""Entries of all windows along an axis together."""
 Index = tuple[Any, ...]
 """Of the last axes of an array."""
 
@@ -50,6 +52,19 @@ class Windows:
                 for at, dilation, count, stride in rows
             )
             yield (..., *tap), (..., *places)
+
+    def apart(self) -> list["Windows"]:
+        """The windows along each axis by itself: those of several are products of them."""
+        columns = zip(
+            self.sides,
+            self.counts,
+            self.taps,
+            self.strides,
+            self.dilations,
+            self.before,
+            strict=True,
+        )
+        return [Windows(*((entry,) for entry in column)) for column in columns]
 
     @property
     def around(self) -> tuple[int, ...]:
@@ -107,6 +122,8 @@ def windows_of(
         if free < 0:
             raise node.refuse("a kernel that does not fit")
         counts.append((-(-free // strides[at]) if ceil else free // strides[at]) + 1)
+        if counts[-1] * taps[at] > MOST_READ:
+            raise node.refuse(f"{counts[-1]} windows of {taps[at]} entries along an axis")
     found = replace(bare, counts=tuple(counts), before=tuple(before))
     node.fits((node.shape()[0], *found.around))
     return found

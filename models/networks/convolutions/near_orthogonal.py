@@ -52,6 +52,11 @@ class Kernels:
         pulled = taps[..., :height, :width].contiguous()
         return pulled, (_largest_eigenvalue(gram) - 1).clamp_min(0)
 
+    def one_matrix(self, weight: Kernel) -> bool:
+        """No: it is one to a frequency."""
+        del weight
+        return False
+
     def norm(self, weight: Kernel) -> float:
         """Largest singular value, on a torus on which no window wraps."""
         height, width = self.image

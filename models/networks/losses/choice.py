@@ -60,12 +60,12 @@ def loss_of(
     """Mean loss of a batch.
 
     Args:
-        spec: which loss, and its dials, named as the loss's own arguments.
+        spec: which loss, and its dials, named as the loss's own arguments; as `at_share` gives it.
         logits: network outputs.
         labels: true classes, from 0.
         head: weight of the last layer, on a body of norm 1.
     """
-    dials = spec.model_dump(exclude={"name"})
+    dials = spec.model_dump(exclude={"name", "start"})
     if spec.name in OF_RADII:
         return OF_RADII[spec.name](logits, labels, head=head, **dials)
     if spec.name in OF_GAPS:

@@ -48,11 +48,17 @@ def certified_radius_loss(
     head: Float[Tensor, "classes width"],
     margin: float,
     temperature: float,
+    saturation: float | None = None,
 ) -> Float[Tensor, ""]:
-    """Softened hinge on the certified radii: T log(1 + Σ exp((m - r_j) / T)) over the rivals j.
+    """Softened hinge on the certified radii: L = T log(1 + Σ exp((m - r_j) / T)) over rivals j.
 
     It does not change when the head is scaled, so neither a large head nor a small one helps:
     only radii count, and beyond `margin` they count no more.
+
+    A body of norm 1 cannot give every example a radius, and a hinge pulls hardest at those that it
+    can give none.  With a saturation c the loss of an example is c (1 - exp(-L / c)), nowhere above
+    c: the slope of L fades to exp(-L / c) of itself, and what it pulled is left to the others.
+    With p = exp(-L / T), the softmax's share of the true class, it is T (1 - p^q) / q at q = T / c.
 
     Args:
         logits: network outputs.
@@ -60,13 +66,21 @@ def certified_radius_loss(
         head: weight of the last layer, on a body of norm 1.
         margin: m, radius at which the pull fades, in input units.
         temperature: T, width of the fading, in input units.
+        saturation: c, the most that one example can cost, in input units; no limit if left out.
 
     Returns:
         Mean loss over the batch, in input units; finite for any finite head.
+
+    Source: of the saturation, Zhang and Sabuncu, "Generalized Cross Entropy Loss for Training Deep
+    Neural Networks with Noisy Labels", NeurIPS 2018, arXiv:1805.07836.
     """
     shortfall = (margin - pair_radii(logits, labels, head=head)) / temperature
     itself = functional.one_hot(labels, logits.shape[1]).bool()
-    return temperature * functional.cross_entropy(shortfall.masked_fill(itself, 0.0), labels)
+    shortfall = shortfall.masked_fill(itself, 0.0)
+    if saturation is None:
+        return temperature * functional.cross_entropy(shortfall, labels)
+    each = temperature * functional.cross_entropy(shortfall, labels, reduction="none")
+    return -saturation * torch.expm1(-each / saturation).mean()
 
 
 def emma_loss(

@@ -6,19 +6,29 @@ axis by axis.  What is bounded is counted from the same list that `run` gathers 
 
 import math
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from models.proof.operators.assumed import assumed_stretch
+from models.proof.operators.lines import PAD, Line, Windows, line_of
 from models.proof.operators.operator import Operator, Stretch
-from models.proof.operators.selection import PAD, picked, uses
+from models.proof.operators.selection import picked, uses
 from models.proof.upward import up_sqrt
 
-Windows = tuple[tuple[int, ...], ...]
-"""The entries of an axis behind each entry of the result; `PAD` is padding."""
+LARGEST: dict[int, Callable[..., Tensor]] = {
+    1: functional.max_pool1d,
+    2: functional.max_pool2d,
+    3: functional.max_pool3d,
+}
+"""By how many axes windows have."""
+MOST_SLICES = 64
+"""Taps that are read one after the other; more are gathered at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +41,29 @@ class Pooling(Operator):
 
     windows: tuple[Windows | None, ...]
 
+    @cached_property
+    def lines(self) -> dict[tuple[int, int], Line | None]:
+        """Lines that were found so far, by axis and its length."""
+        return {}
+
+    def line(self, x: Tensor, axis: int) -> Line | None:
+        """How windows lie along an axis."""
+        key = axis, x.shape[axis]
+        if key not in self.lines:
+            self.lines[key] = line_of(self.windows[axis - 1] or (), x.shape[axis])
+        return self.lines[key]
+
     def gathered(self, x: Tensor, axis: int, *, filled_with: float) -> Tensor:
         """An axis as two: windows, and the entries of each."""
+        line = self.line(x, axis)
+        if line is not None and line.taps <= MOST_SLICES:
+            x = line.surrounded(x, axis, filled_with=filled_with)
+            if line.stride == line.taps and line.dilation == 1:  # side by side: nothing is copied
+                together = x.narrow(axis, 0, line.count * line.taps)
+                return together.reshape(
+                    *x.shape[:axis], line.count, line.taps, *x.shape[axis + 1 :]
+                )
+            return torch.stack(list(line.read(x, axis)), dim=axis + 1)
         windows = self.windows[axis - 1] or ()
         flat = tuple(entry for window in windows for entry in window)
         taken = picked(x, axis, flat, filled_with=filled_with)
@@ -63,8 +94,17 @@ class MaxPool(Pooling):
     """The largest entry of each window; no window is padding alone."""
 
     def run(self, *values: Tensor) -> Tensor:
-        """The largest along one axis after the other."""
+        """The largest of each window: at once where torch can, or one axis after the other."""
         x = values[0]
+        lines = [self.line(x, axis) for axis in self.pooled]
+        found = [line for line in lines if line is not None]
+        if self.pooled == tuple(range(2, x.dim())) and len(found) == len(lines) in LARGEST:
+            for axis, line in enumerate(found, start=2):
+                x = line.surrounded(x, axis, filled_with=-math.inf)
+            taps, strides, dilations = zip(
+                *((line.taps, line.stride, line.dilation) for line in found), strict=True
+            )
+            return LARGEST[len(found)](x, taps, strides, dilation=dilations)
         for axis in self.pooled:
             x = self.gathered(x, axis, filled_with=-math.inf).max(axis + 1).values
         return x

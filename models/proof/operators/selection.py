@@ -12,11 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.proof.operators.lines import PAD
 from models.proof.operators.operator import Operator, Stretch
 from models.proof.upward import up, up_sqrt
-
-PAD = -1
-"""Stands in an index array for a constant."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,6 +69,11 @@ class Wiring:
                 found[name].append(operator)
         return {name: tuple(readers) for name, readers in found.items()}
 
+    @cached_property
+    def place(self) -> dict[str, int]:
+        """Where the operator that makes a tensor stands."""
+        return {operator.result: at for at, operator in enumerate(self.operators)}
+
     def between(self, source: str, result: str) -> tuple[Operator, ...]:
         """Operators on the ways from `source` to `result`, in order.
 
@@ -83,7 +88,7 @@ class Wiring:
                 return ()
             wanted.add(name)
             pending += self.maker[name].operands
-        return tuple(operator for operator in self.operators if operator.result in wanted)
+        return tuple(self.operators[at] for at in sorted(self.place[name] for name in wanted))
 
 
 Recogniser = Callable[[Wiring, Operator], Group | None]

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from models.proof.operators.branches import Concatenation
+from models.proof.operators.lines import PAD
 from models.proof.operators.operator import Operator
 from models.proof.operators.routing import Move
-from models.proof.operators.selection import PAD, Selection
+from models.proof.operators.selection import Selection
 from models.proof.patterns.group import Wiring
 
 

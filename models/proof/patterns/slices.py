@@ -51,7 +51,7 @@ def recognise(wiring: Wiring, operator: Operator, *, known: Sequence[Recogniser]
 def _source(wiring: Wiring, operator: Concatenation) -> str | None:
     """The nearest tensor of which parts are read, and through which alone the input acts."""
     tried = set()
-    before = wiring.operators[: wiring.operators.index(operator)]
+    before = wiring.operators[: wiring.place[operator.result]]
     for other in reversed(before):
         name = other.operands[0]
         if is_move(other) and name not in tried and len(wiring.readers[name]) > 1:

@@ -56,6 +56,9 @@ def transposed_convolution(node: Node) -> list[Operator]:
     fixed["pads"] = _pads(node, windows, reaches, fixed["strides"])
     begins, ends = _halves(fixed["pads"])
     extra = _whole(node, "output_padding", len(windows), default=0, least=0)
+    steps = zip(fixed["strides"], fixed["dilations"], strict=True)
+    if any(more >= max(step) for more, step in zip(extra, steps, strict=True)):
+        raise node.refuse(f"output_padding = {list(extra)}", "less than the stride or dilation")
     sides = tuple(
         stride * (count - 1) + reach + more - begin - end
         for count, reach, stride, more, begin, end in zip(

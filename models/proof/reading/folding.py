@@ -5,6 +5,7 @@ numbers may be computed, as the older exporter does with shapes; the length of t
 them as `BATCH`, which may be moved and compared, but not computed with.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -51,16 +52,25 @@ def folded_constant(node: Node) -> np.ndarray:
     whole = all(operand.dtype.kind in "ib" for operand in operands)
     if not whole or node.kind not in _COMPUTED:
         raise node.refuse("arithmetic between constants", "weights stored as they are used")
-    if any(operand.size > MOST_ENTRIES for operand in operands):
-        raise node.refuse("whole numbers in such amounts", f"{MOST_ENTRIES} entries at most")
-    if node.kind in _ARITHMETIC and any((operand == BATCH).any() for operand in operands):
-        raise node.refuse("arithmetic with the length of the batch", "shapes of one example")
-    result = np.asarray(_COMPUTED[node.kind](node, *operands))
-    if result.size > MOST_ENTRIES or (
-        node.kind in _ARITHMETIC and (np.abs(result.astype(float)) >= 2**53).any()
+    _check_amount(node, max(operand.size for operand in operands))
+    if node.kind in _ARITHMETIC | {"ConstantOfShape"} and any(
+        (operand == BATCH).any() for operand in operands
     ):
-        raise node.refuse("whole numbers that large", "what float64 holds exactly")
+        raise node.refuse("arithmetic with the length of the batch", "shapes of one example")
+    if node.kind in _JOINED:
+        _check_amount(node, math.prod(np.broadcast_shapes(*(each.shape for each in operands))))
+    result = np.asarray(_COMPUTED[node.kind](node, *operands))
+    _check_amount(node, result.size)
+    if node.kind in _ARITHMETIC:
+        exact = np.asarray(_COMPUTED[node.kind](node, *(each.astype(float) for each in operands)))
+        if (np.abs(exact) >= 2**53).any() or (exact != result).any():  # whole numbers wrap around
+            raise node.refuse("whole numbers that large", "what float64 holds exactly")
     return result
+
+
+def _check_amount(node: Node, entries: int) -> None:
+    if entries > MOST_ENTRIES:
+        raise node.refuse("whole numbers in such amounts", f"{MOST_ENTRIES} entries at most")
 
 
 def _reshape(node: Node) -> np.ndarray:
@@ -124,7 +134,8 @@ def _filled(node: Node, shape: np.ndarray) -> np.ndarray:
     return np.full(shape, value.reshape(-1)[0])
 
 
-_ARITHMETIC = {"Add", "Sub", "Mul", "Div", "ReduceProd", "Neg", "ConstantOfShape"}
+_ARITHMETIC = {"Add", "Sub", "Mul", "Div", "ReduceProd", "Neg"}
+_JOINED = {"Add", "Sub", "Mul", "Div", "Equal", "Where"}
 _COMPUTED: dict[str, Callable[..., np.ndarray]] = {
     "Add": lambda _, a, b: a + b,
     "Sub": lambda _, a, b: a - b,

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, replace
 
+from models.proof.operators.lines import PAD, Windows
 from models.proof.operators.operator import Operator
-from models.proof.operators.pooling import AveragePool, LpPool, MaxPool, Windows
-from models.proof.operators.selection import PAD
+from models.proof.operators.pooling import AveragePool, LpPool, MaxPool
 from models.proof.reading.checks import check_places
 from models.proof.reading.node import Node
 

@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 
+from models.proof.operators.lines import PAD
 from models.proof.operators.operator import Operator
 from models.proof.operators.routing import Move
-from models.proof.operators.selection import PAD, Selection
+from models.proof.operators.selection import Selection
 from models.proof.reading.broadcasting import Shape, enlarging
 from models.proof.reading.checks import check_places, check_size
 from models.proof.reading.node import BATCH, Node, Step

@@ -1,0 +1,47 @@
+"""The command that puts claims of the theory to the test."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from certify.commands.options import AsJson
+
+
+def study(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="A study, `all` of them, or `list` for their names."),
+    ],
+    quick: Annotated[bool, typer.Option("--quick", help="The short form, under a minute.")] = False,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder for numbers, figures and pages.")
+    ] = Path("studies"),
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of every random number.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Put a claim of the theory of 1-Lipschitz classifiers to the test, and make a page of it."""
+    import json
+
+    from certify.checking.studies import (
+        carry_out_all,
+        chosen_studies,
+        list_studies,
+        refuse_unborne,
+        tell,
+    )
+
+    if name == "list":
+        list_studies(as_json=as_json)
+        return
+    findings = []
+    for found in carry_out_all(chosen_studies(name), quick=quick, seed=seed, out=out):
+        findings.append(found)
+        if not as_json:
+            tell(found, out)
+    if as_json:
+        answer = findings if name == "all" else findings[0]
+        typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+    elif name == "all":
+        typer.echo(out / "index.html")
+    refuse_unborne(findings)

@@ -1,0 +1,151 @@
+"""Run a sweep here, or the process of one on a cluster: its data, its folder, its trials."""
+
+import json
+import time
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from certify.jobs.sweep import Sweep, check_sweep
+from certify.runs.interruption import heed, limited, listen
+from certify.runs.kinds import SWEEP, refuse_trial
+from certify.runs.origin import Origin, attempts
+from certify.runs.progress import Reporter
+from certify.runs.run import Run, watched
+from certify.runs.run_dir import RunDir
+from certify.runs.standing import command
+from certify.runs.steering import STOP
+from certify.stages.sweep import Search, run_sweep
+from certify.stages.trial import on_validation
+from models.errors import JobError
+from workers.cluster import embedded_cluster, warm_up
+from workers.data import describe, load_data
+from workers.lessons import lesson
+from workers.training import rehearse
+
+
+def sweep_here(sweep: Sweep, text: bytes, *, folder: Path, run_dir: RunDir) -> dict[str, Any]:
+    """Run a sweep to its report on this machine, or continue it.
+
+    Args:
+        sweep: what is asked for.
+        text: the file as it was written.
+        folder: where relative paths of the job begin.
+        run_dir: of the sweep, there already or not.
+
+    Returns:
+        The summary.
+
+    Raises:
+        CertifyError: If anything is refused or fails.
+    """
+    search = search_of(sweep, folder=folder, run_dir=run_dir)
+    job, reporter = search.run.job, search.run.reporter
+    _check_same_sweep(run_dir, sweep)
+    run_dir.create()
+    with run_dir.locked():
+        run_dir.delete(STOP)
+        Origin(folder.resolve(), attempt=attempts(run_dir)).write(run_dir)
+        again = command("resume", run_dir)
+        reporter.say(f"run {run_dir.run}; stop it with Ctrl-C, continue it with: {again}")
+        open_sweep(search, text)
+        with watched(run_dir, name=job.name):
+            return _carry_out(search, embedded_cluster(job.resources))
+
+
+def rehearse_sweep(sweep: Sweep, folder: Path) -> str:
+    """Load the data and run one forward pass of each network that the sweep names.
+
+    Returns:
+        What was found, in a few words.
+
+    Raises:
+        CertifyError: If the data or a network is refused.
+    """
+    dataset = on_validation(load_data(sweep.example.data, seed=sweep.example.seed, folder=folder))
+    seen, count = set(), 0
+    for values in sweep.combinations():
+        job, count = sweep.job(values), count + 1
+        name = json.dumps([job.model.model_dump(mode="json"), list(job.eps)])
+        if name not in seen and job.model.architecture != "onnx":
+            seen.add(name)
+            told = lesson(
+                dataset,
+                model=job.model,
+                train=job.train,
+                seed=job.seed,
+                eps=job.eps,
+                resources=job.resources,
+            )
+            rehearse(told, dataset)
+    trials = sweep.spec.trials or count
+    networks = "one network" if len(seen) == 1 else f"each of {len(seen)} networks"
+    return (
+        f"{trials} trials, trained on {len(dataset.train)} and certified on "
+        f"{len(dataset.validation)} validation images; a forward pass of {networks} works"
+    )
+
+
+def stored_sweep(run_dir: RunDir) -> Sweep:
+    """The sweep that a run began with.
+
+    Raises:
+        JobError: If it is not there or damaged.
+    """
+    try:
+        return check_sweep(json.loads(run_dir.read(SWEEP)), place=run_dir.where(SWEEP))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        place = run_dir.where(SWEEP)
+        raise JobError(f"{place} cannot be read; submit the sweep under another id") from None
+
+
+def search_of(sweep: Sweep, *, folder: Path, run_dir: RunDir) -> Search:
+    """A sweep with its data, of which it is given no test image.
+
+    Raises:
+        DataError: If the data is refused.
+    """
+    job = sweep.example
+    dataset = load_data(job.data, seed=job.seed, folder=folder)
+    run = Run(job, on_validation(dataset), run_dir, Reporter())
+    return Search(sweep, run, folder.resolve())
+
+
+def open_sweep(search: Search, text: bytes) -> None:
+    """Write what a sweep begins with, or make sure that its data is the same.
+
+    Args:
+        search: whose folder this process holds.
+        text: the file as it was written.
+
+    Raises:
+        JobError: If the data has changed since the sweep began.
+    """
+    run_dir, data = search.run.dir, describe(search.run.dataset)
+    if run_dir.has("data.json") and run_dir.read_json("data.json") != data:
+        raise JobError(f"the data of run {run_dir.run} has changed since it began")
+    run_dir.write_json("data.json", data)
+    run_dir.write("job.toml", text)
+    run_dir.write_json(SWEEP, search.sweep.to_json())
+    search.run.note("PENDING")
+
+
+def _carry_out(search: Search, cluster: AbstractContextManager[None]) -> dict[str, Any]:
+    run, started = search.run, time.monotonic()
+    heed(lambda: run.dir.has(STOP), every=run.dir.files.poll_seconds)
+    run.note("PENDING", reason="Ray starts")
+    with cluster, limited(run.job.resources.time_limit):
+        listen()  # Ray takes SIGTERM for itself
+        warm_up(run.job.resources)
+        run.reporter.say(f"{'start':<8} {time.monotonic() - started:6.1f} s   Ray")
+        return run_sweep(search)
+
+
+def _check_same_sweep(run_dir: RunDir, sweep: Sweep) -> None:
+    refuse_trial(run_dir)
+    if run_dir.has("job.json"):
+        raise JobError(f"run {run_dir.run} exists as a single job; accepted is another id")
+    if run_dir.has(SWEEP) and stored_sweep(run_dir).sha256() != sweep.sha256():
+        raise JobError(
+            f"run {run_dir.run} exists with another sweep; accepted is the same, or another id"
+        )
