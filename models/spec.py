@@ -84,6 +84,11 @@ class DataSpec(Spec):
             raise ValueError(f"label_column is not accepted with source {self.source!r}")
         if self.source not in ("folder", "parquet") and self.buffer is not None:
             raise ValueError(f"buffer is not accepted with source {self.source!r}")
+        if self.buffer is not None and self.path is not None and "://" in self.path:
+            raise ValueError(
+                "buffer is not accepted with a path in an object store, whose files are copied for "
+                "one reading; accepted is a path of a disk that all machines share"
+            )
         return self
 
 

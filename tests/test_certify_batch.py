@@ -268,6 +268,8 @@ def test_a_link_that_leads_out_is_refused(folder, images, tmp_path):
     [
         ("data", {"source": "npz", "path": "x.npz"}, "accepted are folder and parquet"),
         ("resources", {"gpus_per_worker": 1}, "found a GPU with evaluate"),
+        ("data", {"buffer": 9}, "data.buffer is not accepted with architecture"),
+        ("data", {"buffer": 9, "path": "s3://b/x"}, "not accepted with a path in an object store"),
         ("attack", {"examples": 3}, "attack is not accepted with evaluate"),
         ("evaluate", {"shard_size": 0}, "evaluate.shard_size: found 0"),
         ("evaluate", {"size": 1}, "accepted are shard_size"),
