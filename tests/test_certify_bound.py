@@ -154,7 +154,7 @@ def test_a_file_that_is_not_there_and_a_folder_are_refused(tmp_path, certify):
 def test_neither_ray_nor_the_attacks_are_loaded(tmp_path):
     path = written(tmp_path, with_softmax())
     probe = (
-        "import sys, certify.bounding as b; from pathlib import Path; "
+        "import sys, certify.checking.bounding as b; from pathlib import Path; "
         f"b.bound_file(Path({str(path)!r})); "
         "print([m for m in ('ray', 'pyautoattack', 'onnxruntime') if m in sys.modules])"
     )
