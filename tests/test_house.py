@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("certify", "workers", "models", "reports")
 SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 README = (ROOT / "README.md").read_text()
+GUIDES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 
 def loaded_by(*arguments, modules):
@@ -66,11 +67,20 @@ def test_reports_load_neither_torch_nor_ray():
     assert done.stdout.strip() == "[]"
 
 
-def test_every_command_of_the_readme_exists_with_its_options():
-    lines = re.findall(r"^(?:\.venv/bin/)?certify (.+?)(?:\s+#.*)?$", README, flags=re.M)
+def commands_in(text):
+    """The command lines of a page, without their remarks."""
+    return re.findall(r"^(?:\.venv/bin/)?certify (.+?)(?:\s+#.*)?$", text, flags=re.M)
+
+
+def test_the_readme_names_every_command():
     commands = typer.main.get_command(app).commands
-    assert {line.split()[0] for line in lines} == set(commands)
-    for line in lines:
+    assert {line.split()[0] for line in commands_in(README)} == set(commands)
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
+def test_every_command_of_a_page_exists_with_its_options(page):
+    commands = typer.main.get_command(app).commands
+    for line in commands_in(page.read_text()):
         name, *arguments = line.split()
         command = commands[name]
         if hasattr(command, "commands"):
@@ -79,12 +89,13 @@ def test_every_command_of_the_readme_exists_with_its_options():
         assert {word for word in arguments if word.startswith("--")} <= known, line
 
 
-def test_the_readmes_job_is_accepted(tmp_path):
-    (block,) = re.findall(r"```toml\n(.*?)```", README, flags=re.S)
+def test_the_job_that_is_explained_is_accepted(tmp_path):
+    page = (ROOT / "docs" / "jobs.md").read_text()
+    (block,) = re.findall(r"```toml\n(.*?)```", page, flags=re.S)
     (tmp_path / "job.toml").write_text(block)
-    readme_job = load_job(tmp_path / "job.toml")
+    explained = load_job(tmp_path / "job.toml")
     example = load_job(ROOT / "examples" / "fashion-mnist.toml")
-    assert readme_job.model_copy(update={"gates": ()}) == example.model_copy(update={"gates": ()})
+    assert explained.model_copy(update={"gates": ()}) == example.model_copy(update={"gates": ()})
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.toml")), ids=lambda p: p.name)
@@ -94,9 +105,10 @@ def test_every_example_is_accepted(path):
     assert job.name == path.stem
 
 
-def test_every_file_that_the_readme_names_is_there():
-    for name in re.findall(r"\]\(([^)]+)\)", README):
-        assert (ROOT / name).is_file(), name
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
+def test_every_file_that_a_page_names_is_there(page):
+    for name in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        assert (page.parent / name).is_file(), name
 
 
 def test_no_source_is_hidden_from_git_and_the_linter():
