@@ -42,8 +42,11 @@ def main():
     told = {}
     with embedded_cluster(whole.run.job.resources):
         carried_out(whole)
-        heed(cut.run.dir.at(STOP))
-        threading.Thread(target=stop_after_the_first, args=(folder / "runs",)).start()
+        heed(lambda: cut.run.dir.has(STOP))
+        stopper = threading.Thread(
+            target=stop_after_the_first, args=(folder / "runs",), daemon=True
+        )
+        stopper.start()
         try:
             carried_out(cut)
         except KeyboardInterrupt as wish:
