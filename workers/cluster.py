@@ -52,7 +52,8 @@ def embedded_cluster(resources: ResourcesSpec) -> Iterator[None]:
                 logging_level=logging.ERROR,
                 configure_logging=True,
             )
-        except (ConnectionError, RuntimeError, OSError, ValueError) as fault:
+        except Exception as fault:  # Ray raises bare ones too, as where a node starts too slowly
+            ray.shutdown()
             raise ClusterError(f"Ray does not start here: {first_line(fault)}") from None
         try:
             _check(resources)
