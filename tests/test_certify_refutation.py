@@ -16,7 +16,7 @@ from models.proof.bounds import prove
 from models.proof.importing import Preprocessing, import_model
 from models.proof.operators.elementwise import Activation
 from models.proof.reading.reader import read_program
-from models.splits import Dataset, Split
+from models.splits import Split
 from models.tables import ATTACKS
 from tests.oracles import dense_file, images, orthogonal_classifier
 from workers.certification import _certify_shard
@@ -75,7 +75,7 @@ def checked(tmp_path):
         check(
             types.SimpleNamespace(
                 dir=folder,
-                dataset=Dataset(split, split, split, tuple("abcde")),
+                dataset=types.SimpleNamespace(test=split, classes=tuple("abcde")),
                 follow=lambda *_, **__: contextlib.nullcontext(silent),
             )
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from models.errors import ClusterError, first_line
 from models.spec import ResourcesSpec
-from workers.ray_settings import environment, write_token
+from workers.ray_settings import environment, own_token, write_token
 from workers.tasks import are_reserved, remote
 
 IDLE_MS = str(3_600_000)
@@ -38,7 +38,7 @@ def embedded_cluster(resources: ResourcesSpec) -> Iterator[None]:
         ClusterError: If Ray does not start, or GPUs are asked for that are not there.
     """
     with tempfile.TemporaryDirectory(prefix="certify-") as private:
-        token = write_token(Path(private) / "token")
+        token = write_token(Path(private) / "token", own_token())
         os.environ.update(environment(token, local=True))
         os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", IDLE_MS)
         import ray

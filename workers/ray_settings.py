@@ -3,6 +3,7 @@
 Ray reads them from the environment when it is loaded, and all that it starts inherits them.
 """
 
+import functools
 import os
 import secrets
 from pathlib import Path
@@ -36,11 +37,17 @@ def environment(token: Path, *, local: bool) -> dict[str, str]:
     return USUAL | dict(os.environ) | settings
 
 
-def write_token(path: Path) -> Path:
-    """A fresh token that its owner alone can read."""
+def write_token(path: Path, token: str | None = None) -> Path:
+    """A token that its owner alone can read: the one given, else a fresh one."""
     with private_file(path) as file:
-        file.write(secrets.token_hex(32).encode())
+        file.write((token or secrets.token_hex(32)).encode())
     return path
+
+
+@functools.cache
+def own_token() -> str:
+    """The token of every Ray of this process's own, which keeps the first that it has read."""
+    return secrets.token_hex(32)
 
 
 def private_file(path: Path) -> BinaryIO:
