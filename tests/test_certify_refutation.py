@@ -75,7 +75,7 @@ def checked(tmp_path):
         check(
             types.SimpleNamespace(
                 dir=folder,
-                dataset=types.SimpleNamespace(test=split, classes=tuple("abcde")),
+                dataset=types.SimpleNamespace(test=split, input_shape=inputs.shape[1:]),
                 follow=lambda *_, **__: contextlib.nullcontext(silent),
             )
         )
