@@ -13,7 +13,6 @@ from workers.attack_tasks import Shard, attack_at_eps
 from workers.certification import _certify_shard, _prove
 from workers.tasks import threads
 
-
 PROBE = """
 from workers.tasks import remote
 def answer(): return 42
