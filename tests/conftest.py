@@ -1,5 +1,6 @@
 """Settings of every test, and the whole run that some of them start from."""
 
+import importlib
 import json
 import os
 
@@ -17,6 +18,12 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "test"))
 
 
 torch.set_num_threads(1)  # small tensors gain nothing from more
+
+with pytest.MonkeyPatch.context() as _settings:
+    # Ray decides when it is loaded whether it shows a token, and a test may load it before another
+    # has one started in the same process.
+    _settings.setenv("RAY_AUTH_MODE", "token")
+    importlib.import_module("ray")
 
 
 @pytest.fixture(autouse=True)
