@@ -37,7 +37,12 @@ class Foreign:
 
 
 def read_foreign(
-    model: OnnxSpec, data: DataSpec, *, folder: Path, stored: bytes | None = None
+    model: OnnxSpec,
+    data: DataSpec,
+    *,
+    folder: Path,
+    stored: bytes | None = None,
+    streamed: bool = False,
 ) -> Foreign:
     """Read a foreign model and its data, and make sure that they fit each other.
 
@@ -46,6 +51,7 @@ def read_foreign(
         data: which images.
         folder: where relative paths start.
         stored: the file with its weights inside, where somebody has it already.
+        streamed: whether images are listed, for a batch evaluation, and not read.
 
     Raises:
         ModelError: If the file cannot be certified, is another one, or takes other images.
@@ -55,31 +61,12 @@ def read_foreign(
 
     content, found = _read(model, folder, stored)
     program = read_program(content)
-    dataset = load_test_images(data, folder=folder, logits=program.classes, classes=model.classes)
+    logits, classes = program.classes, model.classes
+    if streamed:
+        listed = list_data(data, folder=folder, logits=logits, classes=classes)
+        return replace(_fitted(model, content, found, program, listed.few), streamed=listed)
+    dataset = load_test_images(data, folder=folder, logits=logits, classes=classes)
     return _fitted(model, content, found, program, dataset)
-
-
-def read_streamed(
-    model: OnnxSpec, data: DataSpec, *, folder: Path, stored: bytes | None = None
-) -> Foreign:
-    """Read a foreign model, list its data, and make sure that they fit each other.
-
-    Args:
-        model: which file, and its preprocessing.
-        data: which images.
-        folder: where relative paths start.
-        stored: the file with its weights inside, where somebody has it already.
-
-    Raises:
-        ModelError: If the file cannot be certified, is another one, or takes other images.
-        DataError: If the data cannot be accepted, or has other classes.
-    """
-    from models.proof.reading.reader import read_program
-
-    content, found = _read(model, folder, stored)
-    program = read_program(content)
-    streamed = list_data(data, folder=folder, logits=program.classes, classes=model.classes)
-    return replace(_fitted(model, content, found, program, streamed.few), streamed=streamed)
 
 
 def compare_answers(foreign: Foreign) -> float | None:

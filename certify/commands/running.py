@@ -99,16 +99,11 @@ def carry_out(
 def _carry_out_here(
     job: JobSpec, text: bytes, *, folder: Path, run_dir: "RunDir", as_json: bool
 ) -> NoReturn:
-    from certify.runs.interruption import listen, reason
-    from certify.runs.standing import command
+    from certify.submitting.here import continuable
     from certify.submitting.submission import run_here
 
-    listen()
-    try:
+    with continuable(run_dir):
         summary = run_here(job, text, folder=folder, run_dir=run_dir)
-    except KeyboardInterrupt as wish:
-        again = command("resume", run_dir)
-        raise IncompleteRunError(f"{reason(wish)}; continue with: {again}") from None
     _end(summary, run_dir, as_json=as_json)
 
 

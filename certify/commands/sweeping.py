@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 
 from certify.jobs.sweep import Sweep
-from models.errors import IncompleteRunError, JobError
+from models.errors import JobError
 
 if TYPE_CHECKING:
     from certify.runs.run_dir import RunDir
@@ -62,18 +62,13 @@ def _carry_out(
     address: str | None,
     as_json: bool,
 ) -> NoReturn:
-    from certify.runs.interruption import listen
     from certify.runs.outcome import print_sweep
-    from certify.runs.standing import command
+    from certify.submitting.here import continuable
     from certify.submitting.sweeping import sweep_here
 
     if address is not None:
         raise JobError("--address is not accepted with a sweep; its trials run on this machine")
-    listen()
-    try:
+    with continuable(run_dir):
         summary = sweep_here(plan, text, folder=folder, run_dir=run_dir)
-    except KeyboardInterrupt as wish:
-        again = command("resume", run_dir)
-        raise IncompleteRunError(f"{wish or 'interrupted'}; continue with: {again}") from None
     print_sweep(summary, report=run_dir.where("report.html"), as_json=as_json)
     raise typer.Exit(0)

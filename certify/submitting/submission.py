@@ -1,24 +1,19 @@
 """Run a job here: its data, its folder, and a Ray of this process's own."""
 
-import sys
-import time
-from contextlib import AbstractContextManager, redirect_stdout
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from certify.jobs.job import JobSpec
-from certify.runs.interruption import heed, limited, listen
-from certify.runs.origin import Origin, attempts
 from certify.runs.progress import Reporter
 from certify.runs.run import Run, check_same_job, stored_model, watched
 from certify.runs.run_dir import RunDir
-from certify.runs.standing import command
-from certify.runs.steering import STOP
+from certify.submitting.here import at_work, held
 from models.model_spec import OnnxSpec
 from models.splits import Dataset
-from workers.cluster import embedded_cluster, warm_up
+from workers.cluster import embedded_cluster
 from workers.data import load_data
-from workers.foreign import Foreign, read_foreign, read_streamed
+from workers.foreign import Foreign, read_foreign
 from workers.lessons import lesson
 from workers.training import rehearse
 
@@ -41,12 +36,7 @@ def run_here(job: JobSpec, text: bytes, *, folder: Path, run_dir: RunDir) -> dic
     reporter = Reporter()
     job, dataset, foreign = read_inputs(job, folder, run_dir=run_dir)
     check_same_job(run_dir, job)
-    run_dir.create()
-    with run_dir.locked():
-        run_dir.delete(STOP)
-        Origin(folder.resolve(), attempt=attempts(run_dir)).write(run_dir)
-        again = command("resume", run_dir)
-        reporter.say(f"run {run_dir.run}; stop it with Ctrl-C, continue it with: {again}")
+    with held(run_dir, folder=folder, reporter=reporter):
         run = Run(job, dataset, run_dir, reporter, foreign)
         run.open(text)
         with watched(run_dir, name=job.name):
@@ -56,9 +46,6 @@ def run_here(job: JobSpec, text: bytes, *, folder: Path, run_dir: RunDir) -> dic
 def carry_out(run: Run, cluster: AbstractContextManager[None]) -> dict[str, Any]:
     """Run an opened job whose folder this process holds, on a cluster that is entered here.
 
-    What a library prints meanwhile, as Ray does where a worker dies, goes to stderr: stdout is for
-    results.
-
     Returns:
         The summary.
 
@@ -67,13 +54,7 @@ def carry_out(run: Run, cluster: AbstractContextManager[None]) -> dict[str, Any]
     """
     from certify.pipeline import run_job
 
-    started = time.monotonic()
-    heed(lambda: run.dir.has(STOP), every=run.dir.files.poll_seconds)
-    run.note("PENDING", reason="Ray starts")
-    with redirect_stdout(sys.stderr), cluster, limited(run.job.resources.time_limit):
-        listen()  # Ray takes SIGTERM for itself
-        warm_up(run.job.resources)
-        run.reporter.say(f"{'start':<8} {time.monotonic() - started:6.1f} s   Ray")
+    with at_work(run, cluster):
         return run_job(run)
 
 
@@ -128,8 +109,8 @@ def rehearse_here(job: JobSpec, folder: Path) -> str:
 
 
 def _foreign(job: JobSpec, model: OnnxSpec, folder: Path, stored: bytes | None) -> Foreign:
-    read = read_foreign if job.evaluate is None else read_streamed
-    return read(model, job.data, folder=folder, stored=stored)
+    streamed = job.evaluate is not None
+    return read_foreign(model, job.data, folder=folder, stored=stored, streamed=streamed)
 
 
 def _described(foreign: Foreign) -> str:

@@ -1,25 +1,20 @@
 """Run a sweep here, or the process of one on a cluster: its data, its folder, its trials."""
 
 import json
-import time
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from certify.jobs.sweep import Sweep, check_sweep
-from certify.runs.interruption import heed, limited, listen
 from certify.runs.kinds import SWEEP, refuse_trial
-from certify.runs.origin import Origin, attempts
 from certify.runs.progress import Reporter
 from certify.runs.run import Run, watched
 from certify.runs.run_dir import RunDir
-from certify.runs.standing import command
-from certify.runs.steering import STOP
 from certify.stages.sweep import Search, run_sweep
 from certify.stages.trial import on_validation
+from certify.submitting.here import at_work, held
 from models.errors import JobError
 from models.splits import refuse_unreachable
-from workers.cluster import embedded_cluster, warm_up
+from workers.cluster import embedded_cluster
 from workers.data import describe, load_data
 from workers.lessons import lesson
 from workers.training import rehearse
@@ -41,17 +36,15 @@ def sweep_here(sweep: Sweep, text: bytes, *, folder: Path, run_dir: RunDir) -> d
         CertifyError: If anything is refused or fails.
     """
     search = search_of(sweep, folder=folder, run_dir=run_dir)
-    job, reporter = search.run.job, search.run.reporter
+    run = search.run
     _check_same_sweep(run_dir, sweep)
-    run_dir.create()
-    with run_dir.locked():
-        run_dir.delete(STOP)
-        Origin(folder.resolve(), attempt=attempts(run_dir)).write(run_dir)
-        again = command("resume", run_dir)
-        reporter.say(f"run {run_dir.run}; stop it with Ctrl-C, continue it with: {again}")
+    with held(run_dir, folder=folder, reporter=run.reporter):
         open_sweep(search, text)
-        with watched(run_dir, name=job.name):
-            return _carry_out(search, embedded_cluster(job.resources))
+        with (
+            watched(run_dir, name=run.job.name),
+            at_work(run, embedded_cluster(run.job.resources)),
+        ):
+            return run_sweep(search)
 
 
 def rehearse_sweep(sweep: Sweep, folder: Path) -> str:
@@ -138,17 +131,6 @@ def open_sweep(search: Search, text: bytes) -> None:
     run_dir.write("job.toml", text)
     run_dir.write_json(SWEEP, search.sweep.to_json())
     search.run.note("PENDING")
-
-
-def _carry_out(search: Search, cluster: AbstractContextManager[None]) -> dict[str, Any]:
-    run, started = search.run, time.monotonic()
-    heed(lambda: run.dir.has(STOP), every=run.dir.files.poll_seconds)
-    run.note("PENDING", reason="Ray starts")
-    with cluster, limited(run.job.resources.time_limit):
-        listen()  # Ray takes SIGTERM for itself
-        warm_up(run.job.resources)
-        run.reporter.say(f"{'start':<8} {time.monotonic() - started:6.1f} s   Ray")
-        return run_sweep(search)
 
 
 def _check_same_sweep(run_dir: RunDir, sweep: Sweep) -> None:
