@@ -5,10 +5,8 @@ prints, and shows the same bytes for the same results.
 """
 
 import math
-from importlib import resources
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
@@ -18,9 +16,8 @@ from reports.pictures import most_certified
 from reports.results import Results
 from reports.rows import Examples, read_certificates
 from reports.summary import summarise
+from reports.templates import LONG_TABLE, style_sheet, template
 from reports.tightness import tightness_section
-
-LONG_TABLE = 14  # rows above which a table scrolls inside the page
 
 
 def render_page(results: Results) -> str:
@@ -36,7 +33,7 @@ def render_page(results: Results) -> str:
         **_first_screen(results, examples),
         **_findings(results, examples),
         **_background(results, examples),
-        css=Markup(packaged("page.css")),  # noqa: S704 - our own file
+        css=style_sheet(),
         long_table=LONG_TABLE,
     )
 
@@ -130,23 +127,6 @@ def _refuse_foreign_summary(results: Results) -> None:
         )
 
 
-def template(name: str) -> jinja2.Template:
-    """One of our pages, whose foreign text is escaped and whose every name must be given."""
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.from_string(packaged(name))
-
-
 def _drawing(svg: str) -> Markup:
     """Our own drawing: its only foreign text, the names of ε, are numbers."""
     return Markup(svg)  # noqa: S704
-
-
-def packaged(name: str) -> str:
-    """A file that lies beside this one."""
-    return resources.files("reports").joinpath(name).read_text(encoding="utf-8")

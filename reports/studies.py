@@ -2,14 +2,13 @@
 
 import re
 from collections.abc import Sequence
-from importlib import resources
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from reports.panels import panels_plot
-from reports.words import number
+from reports.templates import style_sheet, template
+from reports.words import measured, number
 
 LONG_FORM, QUICK_FORM = "long form", "quick form"
 
@@ -21,8 +20,8 @@ def study_page(study: dict[str, Any]) -> str:
         study: what `study.json` holds.
     """
     met = sum(each["holds"] for each in study["expectations"])
-    return _template("study.html.j2").render(
-        css=_css(),
+    return template("study.html.j2").render(
+        css=style_sheet(),
         study=study,
         form=QUICK_FORM if study["quick"] else LONG_FORM,
         verdict=_verdict(borne_out=study["borne_out"]),
@@ -43,7 +42,9 @@ def standalone_figure(study: dict[str, Any]) -> str:
     """The wide drawing as a file of its own: the page's colours go with it."""
     drawing = study_figure(study)
     svg = drawing[drawing.index("<svg") : drawing.index("</svg>") + len("</svg>")]
-    colours = "".join(re.findall(r"(?:@media[^{]*\{\s*)?:root \{[^}]*\}(?:\s*\})?", _css())[:2])
+    colours = "".join(
+        re.findall(r"(?:@media[^{]*\{\s*)?:root \{[^}]*\}(?:\s*\})?", style_sheet())[:2]
+    )
     style = (
         f"<style>{colours} svg {{ background: var(--paper); font-family: var(--sans); }}</style>"
     )
@@ -58,8 +59,8 @@ def index_page(studies: Sequence[dict[str, Any]]) -> str:
         studies: what each `study.json` holds.
     """
     borne_out = all(study["borne_out"] for study in studies)
-    return _template("studies.html.j2").render(
-        css=_css(),
+    return template("studies.html.j2").render(
+        css=style_sheet(),
         verdict=_verdict(borne_out=borne_out),
         studies=studies,
         met=sum(study["borne_out"] for study in studies),
@@ -85,27 +86,8 @@ def _verdict(*, borne_out: bool) -> dict[str, str]:
 
 
 def _row(expectation: dict[str, Any]) -> dict[str, Any]:
-    return expectation | {"found": number(expectation["found"], digits=6)}
+    return expectation | {"found": measured(expectation["found"], expected=expectation["expected"])}
 
 
 def _value(value: float | int | str) -> str:
     return value if isinstance(value, str) else number(value, digits=6)
-
-
-def _css() -> Markup:
-    return Markup(_source("page.css"))  # noqa: S704 - our own file
-
-
-def _template(name: str) -> jinja2.Template:
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.from_string(_source(name))
-
-
-def _source(name: str) -> str:
-    return resources.files("reports").joinpath(name).read_text(encoding="utf-8")

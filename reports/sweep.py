@@ -2,13 +2,12 @@
 
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from reports.page import LONG_TABLE, packaged, template
 from reports.svg import MUTED, PAPER, PROVEN, WRONG, drawn
+from reports.templates import LONG_TABLE, style_sheet, template
 from reports.words import at_budget, budget, counted, duration, percent, rounded_up
 
 
@@ -19,9 +18,8 @@ def render_sweep(summary: dict[str, Any]) -> str:
         summary: what the sweep wrote down: `trials`, each with its values and figures or with why
             it `failed`, `eps`, and `judging`, the place of the ε at which trials are compared.
     """
-    page: jinja2.Template = template("sweep.html.j2")
     front = _front(summary)
-    return page.render(
+    return template("sweep.html.j2").render(
         summary=summary,
         eps=[budget(each) for each in summary["eps"]],
         judging=at_budget(summary["eps"][summary["judging"]]),
@@ -33,7 +31,7 @@ def render_sweep(summary: dict[str, Any]) -> str:
         images=counted(summary["examples"], "image"),
         error=percent(0.5 / summary["examples"] ** 0.5),
         drawing=Markup(_drawing(summary)) if front else "",  # noqa: S704 - our own drawing
-        css=Markup(packaged("page.css")),  # noqa: S704 - our own file
+        css=style_sheet(),
         long_table=LONG_TABLE,
     )
 

@@ -70,6 +70,13 @@ def number(value: float | None, *, digits: int = 4) -> str:
     return f"{value:.{digits}g}"
 
 
+def measured(found: float | None, *, expected: str) -> str:
+    """What was found, beside what was expected: what has an upper limit is never told smaller."""
+    if expected.startswith("at most"):
+        return rounded_up(found, decimals=8)
+    return number(found, digits=6)
+
+
 def count(value: int) -> str:
     """A whole number with its thousands apart."""
     return f"{value:,}"

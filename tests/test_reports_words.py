@@ -11,6 +11,7 @@ from reports.words import (
     budget_in_pixels,
     duration,
     joined,
+    measured,
     number,
     percent,
     rounded_down,
@@ -124,3 +125,10 @@ def test_a_long_list_of_a_job_takes_a_line_an_entry_and_stages_keep_their_order(
         text.index(part) for part in ("name", "gates", "[data]", "[attack]")
     )
     assert max(map(len, text.splitlines())) < 80
+
+
+def test_what_has_an_upper_limit_is_never_told_smaller():
+    assert measured(1.000000015, expected="at most 1.00001") == "1.00000002"
+    assert measured(1.0, expected="at most 1.00001") == "1"
+    assert measured(0.2499462, expected="0.25 ± 0.001") == "0.249946"
+    assert measured(None, expected="at most 1") == "–"

@@ -10,6 +10,7 @@ import typer
 from certify.runs.run_dir import RunDir
 from models.errors import GateError
 from models.studies.registry import STUDIES, Study, study_of
+from reports.words import measured
 from workers.storage.disk import Disk
 
 ALL = "all"
@@ -65,7 +66,7 @@ def carry_out_all(
 def tell(found: dict[str, Any], out: Path) -> None:
     """Say on stderr what came out, and on stdout where the page lies."""
     for each in found["expectations"]:
-        value = "–" if each["found"] is None else f"{each['found']:.6g}"
+        value = measured(each["found"], expected=each["expected"])
         mark = "met    " if each["holds"] else "NOT MET"
         typer.echo(f"  {mark}  {each['name']}: {value}; expected {each['expected']}", err=True)
     typer.echo(out / found["name"] / "study.html")
