@@ -12,9 +12,12 @@ from onnx import helper
 
 from models.attacks import exact_logits, recheck
 from models.attacks.boundary import Segments, edge_breaks
+from models.attacks.exact_operators import stays_rational
 from models.attacks.rational import Rationals
 from models.errors import SoundnessError
 from models.proof.bounds import GapError, prove
+from models.proof.operators.elementwise import Activation
+from models.proof.operators.reduction import Reduction
 from models.proof.reading.reader import read_program
 from tests import exact
 from tests.oracles import dense_file, images, onnx_file, orthogonal_classifier
@@ -83,6 +86,16 @@ def test_what_is_too_large_or_irrational_stays_undecided(monkeypatch):
 def test_a_smooth_program_has_no_exact_logits():
     nodes = [helper.make_node("Sigmoid", ["x"], ["logits"])]
     assert exact_logits.affordable_passes(read_program(onnx_file(nodes, shape=(3,)))) == 0
+
+
+def test_a_kind_that_is_not_known_is_never_taken_for_another():
+    named = {"name": "n", "operands": ("x",), "result": "y"}
+    told = {"axes": (1,), "keepdims": False, "entries": 4}
+    assert stays_rational(Reduction(kind="ReduceMean", **named, **told))
+    assert not stays_rational(Reduction(kind="ReduceL2", **named, **told))
+    assert not stays_rational(Reduction(kind="ReduceLogSum", **named, **told))
+    assert stays_rational(Activation(kind="Relu", **named))
+    assert not stays_rational(Activation(kind="Round", **named))
 
 
 def test_alarm_rounding_that_was_bounded_too_low_is_an_error():

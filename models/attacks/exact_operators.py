@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
@@ -26,14 +26,33 @@ from models.proof.operators.routing import Move
 from models.proof.operators.selection import Selection
 from models.proof.operators.sorting import TopK
 
+KINKED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "Relu": lambda whole: np.maximum(whole, 0),
+    "Abs": np.abs,
+    "Neg": np.negative,
+}
+REDUCED: dict[str, tuple[Callable[..., np.ndarray], bool]] = {
+    "ReduceMax": (np.max, False),
+    "GlobalMaxPool": (np.max, False),
+    "ReduceMin": (np.min, False),
+    "ReduceSum": (np.sum, False),
+    "ReduceMean": (np.sum, True),
+    "GlobalAveragePool": (np.sum, True),
+}
+"""How an axis is reduced, and whether the result is a mean."""
+
 
 def stays_rational(operator: Operator) -> bool:
     """Whether an operator can be run exactly."""
     match operator:
-        case Scale(divide=True) | Reduction(kind="ReduceL2"):
-            return False
+        case Scale():
+            return not operator.divide
         case Convolution():
             return min(operator.pads) >= 0
+        case Reduction():
+            return operator.kind in REDUCED
+        case Activation():
+            return operator.slope is not None or operator.kind in KINKED
     return type(operator) in RUN
 
 
@@ -63,12 +82,7 @@ def _activation(op: Activation, x: Rationals) -> Rationals:
         slope = _constant(op.slope)
         steep = x.times(slope)
         return Rationals(np.where(x.whole < 0, steep.whole, x.over(steep.under)), steep.under)
-    ways: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-        "Relu": lambda whole: np.maximum(whole, 0),
-        "Abs": np.abs,
-        "Neg": np.negative,
-    }
-    return Rationals(ways[op.kind](x.whole), x.under)
+    return Rationals(KINKED[op.kind](x.whole), x.under)
 
 
 def _clip(op: Clip, x: Rationals) -> Rationals:
@@ -190,13 +204,9 @@ def _average_pool(op: AveragePool, x: Rationals) -> Rationals:
 
 
 def _reduction(op: Reduction, x: Rationals) -> Rationals:
-    told: dict[str, Any] = {"axis": op.axes, "keepdims": op.keepdims}
-    if op.kind in ("ReduceMax", "GlobalMaxPool"):
-        return Rationals(np.max(x.whole, **told), x.under)
-    if op.kind == "ReduceMin":
-        return Rationals(np.min(x.whole, **told), x.under)
-    under = x.under * (1 if op.kind == "ReduceSum" else op.entries)
-    return Rationals(np.sum(x.whole, **told), under)
+    reduced, averages = REDUCED[op.kind]
+    whole = reduced(x.whole, axis=op.axes, keepdims=op.keepdims)
+    return Rationals(whole, x.under * (op.entries if averages else 1))
 
 
 def _top_k(op: TopK, x: Rationals) -> Rationals:
