@@ -7,6 +7,7 @@ the same files give the same data on every system.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -176,8 +177,17 @@ def _children(folder: Path, *, folders_only: bool) -> list[Path]:
 
 
 def _content(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        content = stream.read(MOST_FILE_BYTES + 1)
+    with path.open("rb") as opened:
+        return whole_image(opened, name=str(path))
+
+
+def whole_image(opened: BinaryIO, *, name: str) -> bytes:
+    """An encoded image of a plausible size.
+
+    Raises:
+        DataError: If it is larger.
+    """
+    content = opened.read(MOST_FILE_BYTES + 1)
     if len(content) > MOST_FILE_BYTES:
-        raise DataError(f"{path}: found more than {MOST_FILE_BYTES} bytes; accepted are fewer")
+        raise DataError(f"{name}: found more than {MOST_FILE_BYTES} bytes; accepted are fewer")
     return content

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from models.errors import DataError
 from workers.sources.encoded_images import ImageKind, decode_images
-from workers.sources.folder import MOST_FILE_BYTES
+from workers.sources.folder import whole_image
 from workers.sources.parquet_columns import column_of_images, contents_of, labels_of
 from workers.sources.source import unreadable
 from workers.sources.stream import Piece, Stream, class_folder
@@ -129,12 +129,7 @@ def _files(stream: Stream, piece: Piece, size: int) -> Iterator[Encoded]:
         contents = []
         for name in names:
             with stream.place.open(name) as opened:
-                contents.append(opened.read(MOST_FILE_BYTES + 1))
-            if len(contents[-1]) > MOST_FILE_BYTES:
-                raise DataError(
-                    f"{stream.where(name)}: found more than {MOST_FILE_BYTES} bytes; "
-                    "accepted are fewer"
-                )
+                contents.append(whole_image(opened, name=stream.where(name)))
         labels = None
         if stream.labels is not None:
             labels = np.array([classes[class_folder(name)] for name in names], dtype=np.int64)
