@@ -1,5 +1,6 @@
 """The report of a sweep: the trials that no other beats, on one HTML page like that of a run."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from markupsafe import Markup
@@ -106,10 +107,10 @@ def _drawing(summary: dict[str, Any]) -> str:
         axes.set_xlabel("clean accuracy" if narrow else "clean accuracy, on the validation images")
         axes.plot(*points(beaten), "o", ms=7, mfc=WRONG, mec=PAPER, mew=1, zorder=3)
         axes.plot(*points(front), "o-", color=PROVEN, ms=9, mec=PAPER, mew=1, lw=1.6, zorder=4)
-        for trial in done:
+        for at, numbers in _by_place(zip(*points(done), strict=True), done).items():
             axes.annotate(
-                str(trial["trial"]),
-                (trial["clean_accuracy"], trial["certified_accuracy"][place]),
+                ", ".join(numbers),
+                at,
                 xytext=(6, 6),
                 textcoords="offset points",
                 color=MUTED,
@@ -127,3 +128,13 @@ def _drawing(summary: dict[str, Any]) -> str:
         f"clean, has trial {best['trial']}."
     )
     return drawn(draw, name="front", title="Clean against certified accuracy", description=words)
+
+
+def _by_place(
+    places: Iterable[tuple[float, float]], trials: list[dict[str, Any]]
+) -> dict[tuple[float, float], list[str]]:
+    """Numbers of the trials at each place of the drawing: one label says them all."""
+    found: dict[tuple[float, float], list[str]] = {}
+    for at, trial in zip(places, trials, strict=True):
+        found.setdefault(at, []).append(str(trial["trial"]))
+    return found

@@ -76,6 +76,12 @@ def test_the_page_shows_every_trial_where_it_stands():
     assert 'id="front-wide-title"' in page
 
 
+def test_trials_at_one_place_share_a_label():
+    page = render_sweep(summary([trial(1, 0.5, 0.4), trial(2, 0.5, 0.4), trial(3, 0.6, 0.1)]))
+    assert ">1, 2</text>" in page
+    assert ">3</text>" in page
+
+
 def test_a_sweep_of_which_all_failed_has_a_page_too():
     page = render_sweep(summary([trial(1, 0, 0, "diverged")]))
     assert "None: every trial failed." in page
