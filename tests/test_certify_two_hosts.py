@@ -148,7 +148,7 @@ def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     images, labels = blobs(per_class=60)
     np.savez(folder / "blobs.npz", images=images, labels=labels)
-    job = JOB.replace("examples = 16\naudit = 1\nshard_size = 2", SHARDS)
+    job = JOB.replace("examples = 32\naudit = 1\nshard_size = 1", SHARDS)
     assert SHARDS in job
     (folder / "job.toml").write_text(job + "[resources]\nworkers = 2\n")
     try:
