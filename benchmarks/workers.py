@@ -25,6 +25,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 DEMO = Path(os.environ.get("CERTIFY_BENCHMARK_DEMO", EXAMPLES / "digits.toml"))
 ATTACKED = int(os.environ.get("CERTIFY_BENCHMARK_EXAMPLES", "0")) or None
 """Fewer attacked examples than the example's own, to try the benchmark itself."""
+OURS = ("certify.", "workers.")
 PLAIN = "import sys; from benchmarks.workers import without_ray; without_ray(*sys.argv[1:])"
 
 
@@ -131,8 +132,7 @@ def without_ray(job_file: str, runs: str) -> None:
 @contextmanager
 def here() -> Iterator[None]:
     """Have tasks run where they are called, for as long as the block lasts."""
-    from certify.submitting import submission
-    from workers import attacking, certification, searching, stretching, training
+    from certify import pipeline  # noqa: F401 (loads what is replaced)
 
     replaced: dict[str, Any] = {
         "remote": lambda function, **_: SimpleNamespace(remote=function),
@@ -142,9 +142,13 @@ def here() -> Iterator[None]:
         "run_chains": one_after_another,
         "warm_up": lambda _: None,
     }
-    modules = (submission, attacking, certification, searching, stretching, training)
-    before = [(each, name, vars(each)[name]) for each in modules for name in replaced
-              if name in vars(each)]  # fmt: skip
+    ours = [module for name, module in sys.modules.items() if name.startswith(OURS)]
+    before = [
+        (module, name, vars(module)[name])
+        for module in ours
+        for name in replaced
+        if name in vars(module)
+    ]
     for module, name, _ in before:
         setattr(module, name, replaced[name])
     try:
