@@ -1,10 +1,11 @@
 """FAB's projection, to the authors' numbers in half of their time.
 
 A third of FAB's time goes into sorting, and more into copies of rows that are all of them wanted.
-Here the sort is one of integers, and where a pixel takes one of two values by a condition that is
-as good as random, arithmetic gives it and not a branch, which costs 30 times as much.  Equal bends come in the order of the pixels; the authors leave
-that order to the sort, whose choice depends on the processor.  With a stable sort in their
-function the steps are equal to theirs, bit for bit: tests hold one against the other.
+Here the sort is one of integers, and where a condition as good as random decides between two
+values of a pixel, arithmetic gives it and no branch, at a thirtieth of the time.  Equal bends
+come in the order of the pixels; the authors leave that order to the sort, whose choice depends on
+the processor.  With a stable sort in their function the steps are equal to theirs, bit for bit:
+tests hold one against the other.
 
 Source: Croce and Hein, "Minimally distorted Adversarial Examples with a Fast Adaptive Boundary
 Attack", ICML 2020, arXiv:1907.02044; package pyautoattack.
