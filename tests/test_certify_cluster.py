@@ -17,6 +17,7 @@ import pytest
 from certify.runs.records import LIVE, read_record
 from certify.runs.run_dir import RunDir
 from certify.runs.steering import ask_to_stop
+from tests.test_certify_batch import network, parquet
 from tests.whole_runs import SAME, blobs, wait_for
 from workers.head import answers
 
@@ -184,6 +185,33 @@ def test_an_address_where_nothing_answers_is_refused(user, head):
     for address in (f"http://127.0.0.1:{free_port()}", "ray://127.0.0.1:1", "127.0.0.1"):
         status, _, err = user.run("submit", "job.toml", "--run", "nowhere", "--address", address)
         assert (status, len(err.splitlines())) == (6, 1)
+
+
+def test_a_batch_evaluation_on_a_cluster_gives_the_rows_of_one_here(user, head):
+    images, labels = blobs(per_class=200)
+    pixels = (images * 255).astype(np.uint8)
+    parquet(user.folder / "big" / "a.parquet", pixels[:410], labels[:410], group=70)
+    parquet(user.folder / "big" / "b.parquet", pixels[410:], labels[410:], group=1000)
+    (user.folder / "theirs.onnx").write_bytes(network())
+    command = ["evaluate", "theirs.onnx", "--data", "big", "--source", "parquet", "--json"]
+    where = {"rows-here": ["--batch"], "rows-there": ["--address", head["address"]]}
+    told = {}
+    for run, options in where.items():
+        status, out, err = user.run(*command, *options, "--run", run)
+        assert status == 0, err
+        told[run] = json.loads(out) | {"run": None}
+    assert told["rows-here"] == told["rows-there"]
+    assert told["rows-there"]["rows"] == 600
+    here, there = (
+        {path.name: path.read_bytes() for path in user.at(run).at("rows").glob("*.parquet")}
+        for run in where
+    )
+    assert here == there
+    assert here
+    missing = ["--data", "nothing", "--run", "rows-none", *where["rows-there"]]
+    status, _, err = user.run("evaluate", "theirs.onnx", "--source", "parquet", *missing)
+    assert (status, len(err.splitlines())) == (2, 1)
+    assert not user.at("rows-none").path.exists()
 
 
 def seeded(user, undisturbed, run, runs="runs"):
