@@ -4,13 +4,15 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from certify.checking import studies
 from models.errors import GateError
-from models.studies import capacity
+from models.studies import capacity, front
 from models.studies.registry import STUDIES, study_of
 from reports.studies import index_page, standalone_figure, study_page
+from tests.whole_runs import blobs
 from workers.studying import carry_out, room_for
 
 
@@ -55,6 +57,29 @@ def test_an_unknown_study_is_bad_usage(tmp_path):
     done = certify("koch", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("error: study 'koch' is not known; accepted are ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_runs_on_the_images_that_it_is_given(tmp_path, monkeypatch):
+    images, labels = blobs(per_class=40)
+    np.savez(tmp_path / "blobs.npz", images=images, labels=labels)
+    monkeypatch.setattr(front, "SEEDS", {True: 1})  # a study of seconds
+    path = str(tmp_path / "blobs.npz")
+    (done,) = studies.carry_out_all(
+        (study_of("front"),), quick=True, seed=0, out=tmp_path / "out", data=path
+    )
+    assert done["images"] == path
+    assert "blobs.npz" in (tmp_path / "out" / "front" / "study.html").read_text()
+    assert "τ = 16: clean; certified at 0.1, 0.25, 0.5, 1.0" in " ".join(done["numbers"])
+
+
+def test_images_are_refused_where_none_are_needed_or_none_are_there(tmp_path):
+    for name, why in (("capacity", "capacity runs without images; accepted are"), ("all", "")):
+        done = certify(name, "--quick", "--data", "digits", cwd=tmp_path)
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+        assert why in done.stderr
+    done = certify("front", "--data", "nowhere", cwd=tmp_path)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from models.errors import InvalidInputError
 from models.spec import DataSpec, ResourcesSpec
 from models.splits import Dataset
-from models.studies.registry import Outcome, Setting, Study, study_of
+from models.studies.registry import STUDIES, Outcome, Setting, Study, study_of
 from workers.cluster import embedded_cluster
 from workers.data import load_data
 from workers.shards import as_completed
@@ -34,7 +35,12 @@ def room_for(studies: Sequence[Study], *, quick: bool) -> Iterator[None]:
 
 
 def carry_out(
-    study: Study, *, quick: bool, seed: int, advance: Callable[[int, int], None]
+    study: Study,
+    *,
+    quick: bool,
+    seed: int,
+    advance: Callable[[int, int], None],
+    own: DataSpec | None = None,
 ) -> dict[str, Any]:
     """Run a study to its finding, inside `room_for`.
 
@@ -43,6 +49,7 @@ def carry_out(
         quick: whether its short form.
         seed: of every random number.
         advance: told how many runs are over, and of how many.
+        own: images to run it on, in place of the study's.
 
     Returns:
         What `study.json` holds.
@@ -50,7 +57,9 @@ def carry_out(
     Raises:
         CertifyError: If a run fails, or the study's images are not there.
     """
-    code, data = study.code, images_of(study, quick=quick, seed=seed)
+    spec = images_of(study, quick=quick, own=own)
+    data = None if spec is None else load_data(spec, seed=seed, folder=Path())
+    code = study.code
     settings = code.runs(quick=quick)
     outcomes: list[Outcome] = [{}] * len(settings)
     if len(settings) == 1:
@@ -66,24 +75,26 @@ def carry_out(
         "claim": study.claim,
         "quick": quick,
         "seed": seed,
-        "images": study.source_of(quick=quick),
+        "images": None if spec is None else spec.path or spec.source,
         "sources": list(study.sources),
         "reading": list(code.READING),
         **code.conclude(outcomes, quick=quick).to_json(),
     }
 
 
-def images_of(study: Study, *, quick: bool, seed: int) -> Dataset | None:
-    """The images that a study asks for; None where it asks for none.
+def images_of(study: Study, *, quick: bool, own: DataSpec | None) -> DataSpec | None:
+    """The images that a study runs on; None where it needs none.
 
     Raises:
-        DataError: If they are not there.
+        InvalidInputError: If it is given images and needs none.
     """
     source = study.source_of(quick=quick)
     if source is None:
+        if own is not None:
+            names = ", ".join(each.name for each in STUDIES if each.images)
+            raise InvalidInputError(f"{study.name} runs without images; accepted are {names}")
         return None
-    spec = DataSpec.model_validate({"source": source})
-    return load_data(spec, seed=seed, folder=Path())
+    return own or DataSpec.model_validate({"source": source})
 
 
 def _run(name: str, setting: Setting, seed: int, data: Dataset | None) -> Outcome:

@@ -8,7 +8,9 @@ from typing import Any
 import typer
 
 from certify.runs.run_dir import RunDir
+from certify.submitting.evaluation import data_keys
 from models.errors import GateError
+from models.spec import DataSpec
 from models.studies.registry import STUDIES, Study, study_of
 from reports.words import measured
 from workers.storage.disk import Disk
@@ -36,16 +38,26 @@ def list_studies(*, as_json: bool) -> None:
 
 
 def carry_out_all(
-    studies: Sequence[Study], *, quick: bool, seed: int, out: Path
+    studies: Sequence[Study], *, quick: bool, seed: int, out: Path, data: str | None = None
 ) -> Iterator[dict[str, Any]]:
     """Run studies one after another; each is written to its folder before it is given.
+
+    Args:
+        studies: which ones.
+        quick: whether their short forms.
+        seed: of every random number.
+        out: folder of their folders.
+        data: images to run them on in place of their own: a path, or the name of built-in data.
 
     Raises:
         CertifyError: If one cannot be run or written.
     """
     from reports.studies import index_page, standalone_figure, study_page
-    from workers.studying import carry_out, room_for
+    from workers.studying import carry_out, images_of, room_for
 
+    own = None if data is None else DataSpec.model_validate(data_keys(data, None))
+    for study in studies:
+        images_of(study, quick=quick, own=own)
     folders = [RunDir(out, study.name) for study in studies]
     for folder in folders:
         folder.create()
@@ -53,7 +65,7 @@ def carry_out_all(
     with room_for(studies, quick=quick):
         for study, folder in zip(studies, folders, strict=True):
             typer.echo(f"{study.name}: {study.claim}", err=True)
-            found = carry_out(study, quick=quick, seed=seed, advance=_advance)
+            found = carry_out(study, quick=quick, seed=seed, advance=_advance, own=own)
             folder.write_json("study.json", found)
             folder.write("figure.svg", standalone_figure(found))
             folder.write("study.html", study_page(found))

@@ -18,6 +18,10 @@ def study(
         Path, typer.Option("--out", metavar="DIR", help="Folder for numbers, figures and pages.")
     ] = Path("studies"),
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of every random number.")] = 0,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", help="Images to run on in place of the study's: a path or a name."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Put a claim of the theory of 1-Lipschitz classifiers to the test, and make a page of it."""
@@ -35,7 +39,8 @@ def study(
         list_studies(as_json=as_json)
         return
     findings = []
-    for found in carry_out_all(chosen_studies(name), quick=quick, seed=seed, out=out):
+    chosen = chosen_studies(name)
+    for found in carry_out_all(chosen, quick=quick, seed=seed, out=out, data=data):
         findings.append(found)
         if not as_json:
             tell(found, out)
