@@ -16,7 +16,7 @@ from workers.tasks import inside
 
 JOINING_SECONDS = 60.0
 """Machines may still be joining; what no machine has by then is refused."""
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 2.0
 UNITS = {"CPU": (1, "processors"), "GPU": (1, "GPUs"), "memory": (1e9, "GB of memory")}
 
 
