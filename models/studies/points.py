@@ -25,6 +25,7 @@ from models.proof.program import Program, logits_in_float64
 from models.proof.reading.reader import read_program
 
 LONGEST_INTERVAL = 1  # steps between projections: small networks drift fast
+AT_ONCE = 2**15  # points through a network in float64: a million need more than the memory there is
 Points = Float[Tensor, "examples inputs"]
 Activation = Literal["fold", "maxmin", "fullsort"]
 
@@ -146,7 +147,11 @@ class Proved:
     ) -> Float[np.ndarray, " examples"]:
         """The function f at float32 points, in float64."""
         shaped = np.asarray(points, dtype=np.float32).reshape(-1, *self.program.input_shape)
-        logits = logits_in_float64(self.program, shaped)
+        parts = [
+            logits_in_float64(self.program, shaped[start : start + AT_ONCE])
+            for start in range(0, len(shaped), AT_ONCE)
+        ]
+        logits = np.concatenate(parts)
         gaps: np.ndarray = logits[:, 1] - logits[:, 0]
         return gaps
 
