@@ -266,9 +266,16 @@ def test_a_run_without_the_files_to_resume_it_is_refused_in_a_line(made, certify
         assert (status, len(err.splitlines())) == (2, 1)
 
 
-def test_a_token_is_not_sent_to_an_address_that_only_the_runs_folder_names(made, certify):
+PLANS = {
+    "job.json": JobSpec(name="blobs").to_json(),
+    "sweep.json": json.dumps({"name": "blobs", "sweep": {"over": {"train.epochs": [1, 2]}}}),
+}
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_a_token_is_not_sent_to_an_address_that_only_the_runs_folder_names(name, made, certify):
     run_dir = made("a", "STOPPED", verdict="incomplete")
-    run_dir.write("job.json", JobSpec(name="blobs").to_json())
+    run_dir.write(name, PLANS[name])
     run_dir.write("job.toml", "")
     Origin(run_dir.path, "http://192.0.2.1:8265", 1).write(run_dir)
     status, _, err = certify("resume", "a")
