@@ -15,6 +15,7 @@ from certify.jobs.sweep import load_plan
 from certify.runs.plans import stored_plan
 from certify.runs.run_dir import RunDir
 from certify.stages.proposals import rounds
+from certify.stages.sweep import _findable
 from certify.submitting.sweeping import rehearse_sweep, search_of
 from models.errors import JobError
 from tests.whole_runs import blobs
@@ -278,6 +279,17 @@ def test_a_trial_is_a_run_of_its_own_with_its_values(swept):
         job = JobSpec.model_validate_json((folder / "job.json").read_bytes())
         assert (job.train.learning_rate, job.train.loss.margin) == (rate, margin)
         assert load_job(folder / "job.toml").train == job.train
+
+
+def test_a_trial_finds_its_data_where_the_folder_of_runs_is_a_link(swept, tmp_path):
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    (tmp_path / "runs").symlink_to(tmp_path / "far" / "away")
+    example = load_plan(swept / "sweep.toml").example
+    run_dirs = [RunDir(tmp_path / place, "x-001") for place in ("runs", "far/away")]
+    found, again = (_findable(example, swept, run_dir).data.path for run_dir in run_dirs)
+    run_dirs[0].create()
+    assert (run_dirs[0].path / found).resolve() == swept / "blobs.npz"
+    assert again == found
 
 
 def test_shares_are_those_of_the_rows(swept):
