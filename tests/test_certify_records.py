@@ -20,6 +20,7 @@ from certify.runs.origin import Origin
 from certify.runs.records import all_records, read_record
 from certify.runs.run import note, watched
 from certify.runs.run_dir import RunDir
+from certify.submitting.driver import drive
 from models.errors import ClusterError, JobError
 
 
@@ -264,6 +265,18 @@ def test_a_run_without_the_files_to_resume_it_is_refused_in_a_line(made, certify
             run_dir.write("job.json", content)
         status, _, err = certify("resume", "a")
         assert (status, len(err.splitlines())) == (2, 1)
+
+
+@pytest.mark.parametrize("name", ["job.json", "sweep.json"])
+def test_a_process_on_a_cluster_that_cannot_read_what_to_do_leaves_that_in_the_record(name, made):
+    run_dir = made("a", "PENDING")
+    run_dir.write(name, "{")
+    Origin(run_dir.path, "http://127.0.0.1:8265", 1).write(run_dir)
+    with pytest.raises(JobError, match=f"{name} cannot be read"):
+        drive(run_dir)
+    record = read_record(run_dir)
+    assert (record.name, record.status, record.exit_status) == ("blobs", "FAILED", 2)
+    assert f"{name} cannot be read" in record.reason
 
 
 PLANS = {
