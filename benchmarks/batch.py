@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from certify.jobs.job import check_job
-from certify.submitting.submission import read_inputs
+from certify.submitting.inputs import read_inputs
 from models.networks.onnx_export import export_onnx
 from models.networks.training import finished_network, start_training
 from models.onnx_session import onnx_session

@@ -114,19 +114,16 @@ def timed(arguments: list[str]) -> float:
 def without_ray(job_file: str, runs: str) -> None:
     """Run a job's stages in this process, one shard after another."""
     from certify.jobs.job import load_job
-    from certify.runs.progress import Reporter
-    from certify.runs.run import Run, watched
+    from certify.runs.run import watched
     from certify.runs.run_dir import RunDir
-    from certify.submitting import submission
+    from certify.submitting.work import carry_out, work_of
 
-    path = Path(job_file)
-    job, dataset, foreign = submission.read_inputs(load_job(path), path.parent)
-    run_dir = RunDir(Path(runs), "plain")
+    path, run_dir = Path(job_file), RunDir(Path(runs), "plain")
+    work = work_of(load_job(path), folder=path.parent, run_dir=run_dir)
     run_dir.create()
-    run = Run(job, dataset, run_dir, Reporter(), foreign)
-    run.open(path.read_bytes())
-    with here(), watched(run_dir, name=job.name):
-        submission.carry_out(run, nullcontext())
+    work.open(path.read_bytes())
+    with here(), watched(run_dir, name=work.run.job.name):
+        carry_out(work, nullcontext())
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from certify.runs.progress import Reporter
 from certify.runs.run import Run
 from certify.runs.run_dir import RunDir
 from certify.stages.publish import results_of
-from certify.submitting.submission import read_inputs
+from certify.submitting.inputs import read_inputs
 from models.errors import DataError, JobError, ModelError
 from models.proof.bounds import prove
 from models.proof.certificate import certify_examples

@@ -14,6 +14,8 @@ import numpy as np
 import psutil
 import pytest
 
+from certify.jobs.job import load_job
+from certify.runs.history import events
 from certify.runs.records import LIVE, read_record
 from certify.runs.run_dir import RunDir
 from certify.runs.steering import ask_to_stop
@@ -44,6 +46,27 @@ examples = 32
 audit = 1
 shard_size = 1
 """
+SWEEP = """
+name = "swept"
+[data]
+source = "npz"
+path = "blobs.npz"
+validation = 0.2
+[model]
+architecture = "mlp"
+widths = [8]
+[train]
+epochs = 3
+batch_size = 8
+learning_rate = 2e-2
+[certify]
+eps = ["1/8"]
+[sweep.over]
+train.loss.margin = [0.1, 0.5]
+"""
+OF_A_TRIAL = (
+    "train/weights.safetensors", "network.onnx", "bounds.json", "certificates.parquet", "job.toml",
+)  # fmt: skip
 SEVERAL = """
 import json, sys
 from certify.cli import main
@@ -92,6 +115,7 @@ def user(tmp_path_factory):
     images, labels = blobs(per_class=40)
     np.savez(folder / "blobs.npz", images=images, labels=labels)
     (folder / "job.toml").write_text(JOB)
+    (folder / "sweep.toml").write_text(SWEEP)
     return User(folder, token_of=folder / "home")
 
 
@@ -147,6 +171,12 @@ def processes_of(head, words):
         except psutil.Error:
             continue
     return found
+
+
+def driver_of(head, user, run):
+    drivers = processes_of(head, f"certify.submitting.driver {user.folder / 'runs'} {run}")
+    (driver,) = (each for each in drivers if each.cmdline()[-1] == run)
+    return driver
 
 
 def test_the_head_listens_on_loopback_alone_and_its_token_is_its_owners(user, head):
@@ -277,9 +307,7 @@ def test_runs_that_share_a_cluster_survive_what_happens_to_them(user, head, undi
             ask_to_stop(made["gpus"])
             waited = True
         if not killed and list(made["orphan"].at("attacks").glob("*.parquet")):
-            drivers = processes_of(head, f"certify.submitting.driver {user.folder / 'runs'} orphan")
-            (driver,) = (each for each in drivers if each.cmdline()[-1] == "orphan")
-            driver.kill()
+            driver_of(head, user, "orphan").kill()
             killed = True
         time.sleep(0.02)
     assert (hurt, asked, killed, waited) == (3, True, True, True)
@@ -319,6 +347,69 @@ def test_runs_that_share_a_cluster_survive_what_happens_to_them(user, head, undi
     for run_dir in made.values():
         for name in SAME:
             assert run_dir.read(name) == undisturbed.read(name), (run_dir.run, name)
+
+
+def front(run_dir):
+    """What a sweep came to, but for its name and its times."""
+    hidden = ("run", "training_seconds")
+    trials = run_dir.read_json("summary.json")["trials"]
+    return [{key: trial[key] for key in trial if key not in hidden} for trial in trials]
+
+
+def test_a_sweep_goes_to_a_cluster_as_a_job_does(user, head):
+    def submitted(run, *more):
+        return ["submit", "sweep.toml", "--run", run, "--address", head["address"], *more]
+
+    runs = ("cut", "lost")
+    wrong, begun = [submitted("wrong", "--set", "train.epochs=0")], [*runs, "cut"]
+    begun_there = wrong + [submitted(run, "--no-wait") for run in begun]
+    status, out, err = user.run(json.dumps(begun_there), code=("-c", SEVERAL))
+    assert out.splitlines() == ["EXIT 2", *(word for run in begun for word in (run, "EXIT 0"))], err
+    assert "train.epochs: found 0" in err
+    assert not user.at("wrong").path.exists()
+    assert user.at("cut").read_json("origin.json")["attempt"] == 1  # submitted again: joined
+
+    # One is stopped after its first trial; one loses its process while that trains.
+    first = user.at("cut-001").at("result.json")
+    hurt = {
+        user.at("lost-001").at("train").exists: lambda: driver_of(head, user, "lost").kill(),
+        first.exists: lambda: ask_to_stop(user.at("cut")),
+    }
+    while hurt:  # which of them comes first is not known
+        hurt.pop(wait_for(lambda: next((moment for moment in hurt if moment()), None)))()
+    written = first.stat().st_mtime_ns
+    ends = json.dumps([["wait", run] for run in runs])
+    status, out, err = user.run(ends, code=("-c", SEVERAL))
+    cut, _, lost, _ = lines = out.splitlines()
+    assert lines[1::2] == ["EXIT 5", "EXIT 5"], err
+    assert cut.endswith("incomplete, stopped on request")
+    assert "its process is gone" in lost
+    assert not user.at("cut-002").has("result.json")
+    assert not user.at("lost-001").has("result.json")
+
+    # One goes on there, where it was begun, the other on this machine.
+    there, here = user.start("resume", "cut"), user.start("resume", "lost", "--here")
+    out, err = there.communicate(timeout=300)
+    assert there.returncode == 0, err
+    assert "trials are beaten by none, on 18 validation images" in out
+    assert "report runs/cut/report.html" in out
+    assert "certify stop cut\n" in err
+    assert err.count("trials   begins") == 1
+    assert here.communicate(timeout=300)[0].count("trials are beaten by none") == 1
+    assert here.returncode == 0
+    status, out, err = user.run(*submitted("cut", "--json"))
+    assert (status, json.loads(out)) == (0, user.at("cut").read_json("summary.json")), err
+    assert first.stat().st_mtime_ns == written  # a finished trial is never made again
+
+    assert front(user.at("cut")) == front(user.at("lost"))
+    for number in ("001", "002"):
+        cut, lost = (user.at(f"{run}-{number}") for run in runs)
+        for name in OF_A_TRIAL:
+            assert cut.read(name) == lost.read(name), (number, name)
+        path = cut.path / load_job(cut.at("job.toml")).data.path
+        assert path.resolve() == user.folder / "blobs.npz"
+    one, other = (list(events(user.at(f"cut-00{number}"))) for number in (1, 2))
+    assert one[-1]["time"] <= other[0]["time"]  # side by side go as many as there are workers
 
 
 @pytest.mark.fuzz

@@ -20,6 +20,7 @@ from certify.runs.origin import Origin
 from certify.runs.records import all_records, read_record
 from certify.runs.run import note, watched
 from certify.runs.run_dir import RunDir
+from certify.submitting.driver import drive
 from models.errors import ClusterError, JobError
 
 
@@ -266,9 +267,28 @@ def test_a_run_without_the_files_to_resume_it_is_refused_in_a_line(made, certify
         assert (status, len(err.splitlines())) == (2, 1)
 
 
-def test_a_token_is_not_sent_to_an_address_that_only_the_runs_folder_names(made, certify):
+@pytest.mark.parametrize("name", ["job.json", "sweep.json"])
+def test_a_process_on_a_cluster_that_cannot_read_what_to_do_leaves_that_in_the_record(name, made):
+    run_dir = made("a", "PENDING")
+    run_dir.write(name, "{")
+    Origin(run_dir.path, "http://127.0.0.1:8265", 1).write(run_dir)
+    with pytest.raises(JobError, match=f"{name} cannot be read"):
+        drive(run_dir)
+    record = read_record(run_dir)
+    assert (record.name, record.status, record.exit_status) == ("blobs", "FAILED", 2)
+    assert f"{name} cannot be read" in record.reason
+
+
+PLANS = {
+    "job.json": JobSpec(name="blobs").to_json(),
+    "sweep.json": json.dumps({"name": "blobs", "sweep": {"over": {"train.epochs": [1, 2]}}}),
+}
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_a_token_is_not_sent_to_an_address_that_only_the_runs_folder_names(name, made, certify):
     run_dir = made("a", "STOPPED", verdict="incomplete")
-    run_dir.write("job.json", JobSpec(name="blobs").to_json())
+    run_dir.write(name, PLANS[name])
     run_dir.write("job.toml", "")
     Origin(run_dir.path, "http://192.0.2.1:8265", 1).write(run_dir)
     status, _, err = certify("resume", "a")

@@ -12,9 +12,11 @@ import pytest
 from certify.cli import main
 from certify.jobs.job import JobSpec, load_job
 from certify.jobs.sweep import load_plan
+from certify.runs.plans import stored_plan
 from certify.runs.run_dir import RunDir
 from certify.stages.proposals import rounds
-from certify.submitting.sweeping import rehearse_sweep, search_of, stored_sweep
+from certify.stages.sweep import _findable
+from certify.submitting.sweeping import rehearse_sweep, search_of
 from models.errors import JobError
 from tests.whole_runs import blobs
 from workers.data import load_data
@@ -279,6 +281,17 @@ def test_a_trial_is_a_run_of_its_own_with_its_values(swept):
         assert load_job(folder / "job.toml").train == job.train
 
 
+def test_a_trial_finds_its_data_where_the_folder_of_runs_is_a_link(swept, tmp_path):
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    (tmp_path / "runs").symlink_to(tmp_path / "far" / "away")
+    example = load_plan(swept / "sweep.toml").example
+    run_dirs = [RunDir(tmp_path / place, "x-001") for place in ("runs", "far/away")]
+    found, again = (_findable(example, swept, run_dir).data.path for run_dir in run_dirs)
+    run_dirs[0].create()
+    assert (run_dirs[0].path / found).resolve() == swept / "blobs.npz"
+    assert again == found
+
+
 def test_shares_are_those_of_the_rows(swept):
     summary = summary_of(swept, "whole")
     rows = pq.read_table(swept / "runs" / "whole-002" / "certificates.parquet").to_pandas()
@@ -362,14 +375,27 @@ def test_a_folder_belongs_to_one_sweep_or_one_job(called, swept):
     assert (status, "exists as a sweep; accepted is another id" in err) == (2, True)
     status, _, err = called("submit", "job.toml", "--run", "whole-001")
     assert (status, "is trial 1 of a sweep" in err) == (2, True)
-    address = ("--address", "http://127.0.0.1:1")
-    status, _, err = called("submit", "sweep.toml", "--run", "new", *address)
-    assert (status, "--address is not accepted with a sweep" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("train.batch_size=0", "train.batch_size: found 0"),
+        ("data.path=none.npz", "none.npz"),
+        ("train.for_eps=30.0", "ε = 30 is beyond any radius"),
+    ],
+)
+def test_a_wrong_sweep_is_refused_before_a_cluster_is_asked(called, swept, override, told):
+    elsewhere = ("--run", "new", "--address", "http://127.0.0.1:1")
+    status, out, err = called("submit", "sweep.toml", "--set", override, *elsewhere)
+    assert (status, out) == (2, "")
+    assert told in err
+    assert not (swept / "runs" / "new").exists()
 
 
 def test_a_stored_sweep_is_the_same_sweep(swept):
     assert (
-        stored_sweep(RunDir(swept / "runs", "whole")).sha256()
+        stored_plan(RunDir(swept / "runs", "whole")).sha256()
         == load_plan(swept / "sweep.toml").sha256()
     )
 

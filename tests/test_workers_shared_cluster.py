@@ -13,6 +13,7 @@ from workers.cluster import all_cpus, task_cpus
 from workers.jobs import connect
 from workers.shared_cluster import shortage, worker_share
 from workers.tasks import inside
+from workers.trials import side_by_side
 
 BIG, SMALL = {"CPU": 8.0, "GPU": 1.0, "memory": 16e9}, {"CPU": 2.0, "memory": 4e9}
 IDLE = {"CPU": 10.0, "GPU": 1.0, "memory": 20e9}
@@ -62,6 +63,12 @@ def test_a_task_has_one_workers_processors_where_workers_lie_apart():
         assert (all_cpus(asked), task_cpus(asked)) == (6, 2)
         assert all_cpus(ResourcesSpec(workers=3)) == 3
     assert task_cpus(asked) == 6
+
+
+def test_as_many_trials_go_side_by_side_in_a_reservation_as_there_are_workers():
+    with inside("a reservation"):
+        assert side_by_side(ResourcesSpec(workers=3)) == 3
+        assert side_by_side(ResourcesSpec(workers=3, cpus_per_worker=4)) == 3
 
 
 @pytest.mark.parametrize("host", ["localhost", "", "127.0.0.1; true", "0.0.0.0.0"])

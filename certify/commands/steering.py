@@ -48,11 +48,10 @@ def resume(
 ) -> None:
     """Continue a run that was stopped or whose process died, where it was begun."""
     from certify.commands.running import carry_out
-    from certify.commands.sweeping import resume_sweep
-    from certify.runs.kinds import is_sweep, refuse_trial
+    from certify.runs.kinds import refuse_trial
     from certify.runs.origin import read_origin
+    from certify.runs.plans import stored_plan
     from certify.runs.records import find_run, read_record
-    from certify.runs.run import stored_job
     from certify.runs.standing import in_one_line
     from models.errors import JobError
 
@@ -62,16 +61,14 @@ def resume(
     if record.live or record.verdict != "incomplete":
         typer.echo(f"{in_one_line(record)}; nothing is left to resume", err=True)
         raise typer.Exit(record.exit_status or 0)
-    if is_sweep(run_dir):
-        resume_sweep(run_dir, address=address, as_json=as_json)
-    job, begun = stored_job(run_dir), read_origin(run_dir)
+    plan, begun = stored_plan(run_dir), read_origin(run_dir)
     if not (here or address or begun.near):  # a run's folder may be somebody else's
         raise JobError(
             f"run {run} was begun on {begun.address}; accepted are --address URL, of a cluster "
             "that may see your token, and --here"
         )
     carry_out(
-        job,
+        plan,
         run_dir.read("job.toml") if run_dir.has("job.toml") else b"",
         folder=begun.folder,
         runs=runs,

@@ -83,6 +83,11 @@ class Sweep:
         return self.job(next(self.combinations()))
 
     @property
+    def name(self) -> str:
+        """That all its jobs have."""
+        return self.example.name
+
+    @property
     def eps(self) -> float:
         """The budget at which trials are compared."""
         budgets = self.example.eps
@@ -122,7 +127,11 @@ class Sweep:
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
-def load_plan(path: Path, *, overrides: Iterable[str] = ()) -> JobSpec | Sweep:
+Plan = JobSpec | Sweep
+"""What a job file asks for."""
+
+
+def load_plan(path: Path, *, overrides: Iterable[str] = ()) -> Plan:
     """Read and check a job file, which may hold a sweep.
 
     Args:

@@ -26,14 +26,3 @@ def refuse_trial(run_dir: RunDir) -> None:
             f"run {run_dir.run} is trial {found.get('trial')} of a sweep; accepted is that sweep, "
             f"{found.get('sweep')}"
         )
-
-
-def refuse_other_kind(run_dir: RunDir) -> None:
-    """Refuse a folder that holds a sweep, or a trial, where a single job is to run.
-
-    Raises:
-        JobError: With what it holds.
-    """
-    refuse_trial(run_dir)
-    if is_sweep(run_dir):
-        raise JobError(f"run {run_dir.run} exists as a sweep; accepted is another id")

@@ -6,6 +6,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from certify.runs.records import EXIT_STATUS
+from certify.runs.run_dir import RunDir
+
 VERDICTS = {
     "passed": "PASSED: no attack refuted a certificate, and every gate holds",
     "gate_failed": "GATE FAILED: no attack refuted a certificate, but a gate does not hold",
@@ -16,6 +19,23 @@ BROKEN = {
     "radius": "BROKEN: the class changes inside the radius",
     "pair": "BROKEN: the gap of two classes moves beyond its bound",
 }
+
+
+def exit_status(summary: dict[str, Any]) -> int:
+    """What the command of a run ends with that came to its end; a sweep has no verdict."""
+    verdict = summary.get("verdict")
+    return 0 if verdict is None else EXIT_STATUS[verdict]
+
+
+def print_summary(summary: dict[str, Any], run_dir: RunDir, *, as_json: bool) -> None:
+    """Print what a run gave, a job, a batch evaluation or a sweep."""
+    report = run_dir.where("report.html")
+    if "trials" in summary:
+        print_sweep(summary, report=report, as_json=as_json)
+    elif summary["verdict"] is None:
+        print_evaluation(summary, rows=run_dir.where("rows"), as_json=as_json)
+    else:
+        print_outcome(summary, report=report, as_json=as_json)
 
 
 def print_outcome(summary: dict[str, Any], *, report: str, as_json: bool) -> None:

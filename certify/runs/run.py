@@ -12,7 +12,7 @@ from typing import Any
 from certify.jobs.job import JobSpec
 from certify.runs.environment import describe_environment
 from certify.runs.interruption import obey, reason
-from certify.runs.kinds import refuse_other_kind
+from certify.runs.plans import refuse_other
 from certify.runs.progress import QUIET_SECONDS, Reporter, StageProgress
 from certify.runs.records import EXIT_STATUS, Record, stored
 from certify.runs.run_dir import RunDir
@@ -54,7 +54,7 @@ class Run:
             self.dir.write_json("data.json", data)
             self.dir.write_json("environment.json", describe_environment())
         else:
-            _refuse_other_job(self.dir, self.job)
+            refuse_other(self.dir, self.job)
             if self.dir.read_json("data.json") != data:
                 raise JobError(f"the data of run {self.dir.run} has changed since it began")
         if self.foreign is not None and self.dir.shared:
@@ -148,43 +148,11 @@ def note(run_dir: RunDir, status: str, *, name: str, **facts: Any) -> None:
     run_dir.write_json("state.json", record.to_json())  # last: who follows ends with it
 
 
-def check_same_job(run_dir: RunDir, job: JobSpec) -> None:
-    """Make sure that a folder is empty, or belongs to a job that gives the same result.
-
-    Raises:
-        JobError: If it holds another job, or a sweep.
-    """
-    refuse_other_kind(run_dir)
-    if not run_dir.has("job.json"):
-        return
-    _refuse_other_job(run_dir, job)
-
-
-def stored_job(run_dir: RunDir) -> JobSpec:
-    """The resolved job that a run began with.
-
-    Raises:
-        JobError: If it is not there or damaged.
-    """
-    try:
-        return JobSpec.model_validate_json(run_dir.read("job.json"))
-    except (OSError, ValueError):
-        place = run_dir.where("job.json")
-        raise JobError(f"{place} cannot be read; submit the job under another id") from None
-
-
 def stored_model(run_dir: RunDir | None) -> bytes | None:
     """The foreign model that a run holds, if it does."""
     if run_dir is None or not run_dir.shared or not run_dir.has(FOREIGN):
         return None
     return run_dir.read(FOREIGN)
-
-
-def _refuse_other_job(run_dir: RunDir, job: JobSpec) -> None:
-    if stored_job(run_dir).sha256() != job.sha256():
-        raise JobError(
-            f"run {run_dir.run} exists with another job; accepted is the same job, or another id"
-        )
 
 
 def _exit_status(fault: BaseException) -> int:

@@ -170,7 +170,9 @@ def _findable(job: JobSpec, origin: Path, run_dir: RunDir) -> JobSpec:
         return job
     path = Path(job.data.path).expanduser()
     if not path.is_absolute():
-        path = (origin / path) if run_dir.shared else Path(relpath(origin / path, run_dir.path))
+        path = origin / path
+        if not run_dir.shared:  # a step up from a link leads out of the folder that it names
+            path = Path(relpath(path, run_dir.path.resolve()))
     return job.model_copy(update={"data": job.data.model_copy(update={"path": str(path)})})
 
 

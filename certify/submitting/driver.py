@@ -11,9 +11,10 @@ from typing import Any, NoReturn
 
 from certify.runs.interruption import listen, obey, reason
 from certify.runs.origin import read_origin
-from certify.runs.progress import Reporter
-from certify.runs.records import EXIT_STATUS, find_run
-from certify.runs.run import Run, note, stored_job, watched
+from certify.runs.outcome import exit_status
+from certify.runs.plans import stored_plan
+from certify.runs.records import EXIT_STATUS, find_run, stored
+from certify.runs.run import note, watched
 from certify.runs.run_dir import RunDir
 from models.errors import CertifyError
 
@@ -30,7 +31,7 @@ def main() -> NoReturn:
     except KeyboardInterrupt as wish:
         print(reason(wish), file=sys.stderr)  # noqa: T201
         sys.exit(EXIT_STATUS["incomplete"])
-    sys.exit(0 if summary["verdict"] is None else EXIT_STATUS[summary["verdict"]])
+    sys.exit(exit_status(summary))
 
 
 def drive(run_dir: RunDir) -> dict[str, Any]:
@@ -43,22 +44,20 @@ def drive(run_dir: RunDir) -> dict[str, Any]:
         CertifyError: If anything is refused or fails; the run's record says what.
     """
     with run_dir.locked():  # first: the run is known to be taken up before torch is loaded
-        from certify.submitting.submission import carry_out, read_inputs
+        from certify.submitting.work import carry_out, work_of
         from workers.shared_cluster import shared_cluster
 
-        name = stored_job(run_dir).name
+        name = stored(run_dir).name or ""
         with watched(run_dir, name=name):
-            job, dataset, foreign = read_inputs(
-                stored_job(run_dir), read_origin(run_dir).folder, run_dir=run_dir
-            )
 
             def waits(why: str) -> None:
                 obey()
                 note(run_dir, "PENDING", name=name, reason=why)
 
-            run = Run(job, dataset, run_dir, Reporter(), foreign)
-            run.open(run_dir.read("job.toml"))
-            return carry_out(run, shared_cluster(job.resources, waits=waits))
+            folder = read_origin(run_dir).folder
+            work = work_of(stored_plan(run_dir), folder=folder, run_dir=run_dir)
+            work.open(run_dir.read("job.toml"))
+            return carry_out(work, shared_cluster(work.run.job.resources, waits=waits))
 
 
 if __name__ == "__main__":

@@ -1,20 +1,47 @@
-"""What a job and a sweep go through alike on this machine: folder, cluster, interrupt."""
+"""Run a job or a sweep here: in its folder, on a Ray of this process's own."""
 
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from certify.runs.interruption import heed, limited, listen, reason
+from certify.jobs.sweep import Plan
+from certify.runs.interruption import listen, reason
 from certify.runs.origin import Origin, attempts
-from certify.runs.progress import Reporter
-from certify.runs.run import Run
+from certify.runs.run import watched
 from certify.runs.run_dir import RunDir
 from certify.runs.standing import command
 from certify.runs.steering import STOP
+from certify.submitting.work import carry_out, work_of
 from models.errors import IncompleteRunError
-from workers.cluster import warm_up
+from workers.cluster import embedded_cluster
+
+
+def run_here(plan: Plan, text: bytes, *, folder: Path, run_dir: RunDir) -> dict[str, Any]:
+    """Run a job or a sweep to its report on this machine, or continue it.
+
+    Args:
+        plan: what is asked for.
+        text: the file as it was written.
+        folder: where relative paths of the job begin.
+        run_dir: of the run, there already or not.
+
+    Returns:
+        The summary.
+
+    Raises:
+        CertifyError: If anything is refused or fails.
+    """
+    work = work_of(plan, folder=folder, run_dir=run_dir)
+    run, again = work.run, command("resume", run_dir)
+    run_dir.create()
+    with run_dir.locked():
+        run_dir.delete(STOP)
+        Origin(folder.resolve(), attempt=attempts(run_dir)).write(run_dir)
+        run.reporter.say(f"run {run_dir.run}; stop it with Ctrl-C, continue it with: {again}")
+        work.open(text)
+        with watched(run_dir, name=run.job.name):
+            return carry_out(work, embedded_cluster(run.job.resources))
 
 
 @contextmanager
@@ -30,44 +57,3 @@ def continuable(run_dir: RunDir) -> Iterator[None]:
     except KeyboardInterrupt as stopped:
         again = command("resume", run_dir)
         raise IncompleteRunError(f"{reason(stopped)}; continue with: {again}") from None
-
-
-@contextmanager
-def held(run_dir: RunDir, *, folder: Path, reporter: Reporter) -> Iterator[None]:
-    """Hold a run's folder, there already or not, and say which run it is.
-
-    Args:
-        run_dir: of the run.
-        folder: where relative paths of the job begin.
-        reporter: to whom it is said.
-
-    Raises:
-        CertifyError: If the folder cannot be written, or another process holds it.
-    """
-    run_dir.create()
-    with run_dir.locked():
-        run_dir.delete(STOP)
-        Origin(folder.resolve(), attempt=attempts(run_dir)).write(run_dir)
-        again = command("resume", run_dir)
-        reporter.say(f"run {run_dir.run}; stop it with Ctrl-C, continue it with: {again}")
-        yield
-
-
-@contextmanager
-def at_work(run: Run, cluster: AbstractContextManager[None]) -> Iterator[None]:
-    """A cluster for an opened run whose folder this process holds, within the job's time limit.
-
-    What a library prints meanwhile, as Ray does where a worker dies, goes to stderr: stdout is for
-    results.
-
-    Raises:
-        ClusterError: If the cluster does not start.
-    """
-    started = time.monotonic()
-    heed(lambda: run.dir.has(STOP), every=run.dir.files.poll_seconds)
-    run.note("PENDING", reason="Ray starts")
-    with redirect_stdout(sys.stderr), cluster, limited(run.job.resources.time_limit):
-        listen()  # Ray takes SIGTERM for itself
-        warm_up(run.job.resources)
-        run.reporter.say(f"{'start':<8} {time.monotonic() - started:6.1f} s   Ray")
-        yield

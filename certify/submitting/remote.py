@@ -1,4 +1,4 @@
-"""Run a job on a cluster: begun here, carried out there, followed through the run's own record.
+"""Run on a cluster: begun here, carried out there, followed through the run's own record.
 
 The runs folder, and the data, must lie where the cluster's head sees them under the same path: on
 the same machine, or on a disk that both share.
@@ -11,15 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from certify.jobs.job import JobSpec
+from certify.jobs.sweep import Plan
 from certify.runs.history import events, in_words, length
 from certify.runs.origin import Origin, attempts
-from certify.runs.progress import Reporter
 from certify.runs.records import Record, is_run, read_record
-from certify.runs.run import Run, check_same_job, note
+from certify.runs.run import note
 from certify.runs.run_dir import RunDir
 from certify.runs.steering import STOP
-from certify.submitting.submission import read_inputs
+from certify.submitting.work import work_of
 from models.errors import ClusterError
 from workers.jobs import connect, failure, submit_once
 
@@ -56,12 +55,12 @@ class There:
             _failed(self.dir, record.name or "", ClusterError(reason))
 
 
-def begin_there(job: JobSpec, text: bytes, *, folder: Path, run_dir: RunDir, address: str) -> There:
-    """Check a job here and hand it to a cluster; a run that goes on is left alone.
+def begin_there(plan: Plan, text: bytes, *, folder: Path, run_dir: RunDir, address: str) -> There:
+    """Check a job or a sweep here and hand it to a cluster; a run that goes on is left alone.
 
     Args:
-        job: what is asked for.
-        text: the job as it was written.
+        plan: what is asked for.
+        text: the file as it was written.
         folder: where relative paths of the job begin.
         run_dir: of the run, there already or not.
         address: of the cluster's job server.
@@ -69,8 +68,7 @@ def begin_there(job: JobSpec, text: bytes, *, folder: Path, run_dir: RunDir, add
     Raises:
         CertifyError: If anything is refused.
     """
-    job, dataset, foreign = read_inputs(job, folder, run_dir=run_dir)
-    check_same_job(run_dir, job)
+    work = work_of(plan, folder=folder, run_dir=run_dir)
     client = connect(address)
     begun = length(run_dir)
     live = is_run(run_dir) and read_record(run_dir).live
@@ -81,15 +79,15 @@ def begin_there(job: JobSpec, text: bytes, *, folder: Path, run_dir: RunDir, add
     run_dir.create()
     with run_dir.locked():
         run_dir.delete(STOP)
-        Run(job, dataset, run_dir, Reporter(), foreign).open(text)
+        work.open(text)
         Origin(folder.resolve(), address, attempt).write(run_dir)
-        note(run_dir, "PENDING", name=job.name, reason="the cluster starts its process")
+        work.run.note("PENDING", reason="the cluster starts its process")
     driver = [sys.executable, "-m", "certify.submitting.driver", run_dir.runs, run_dir.run]
     entrypoint = shlex.join(driver)
     try:
         submit_once(client, entrypoint, submission=_submission(run_dir, attempt))
     except ClusterError as fault:
-        _failed(run_dir, job.name, fault)
+        _failed(run_dir, plan.name, fault)
         raise
     return There(run_dir, client, _submission(run_dir, attempt), begun)
 

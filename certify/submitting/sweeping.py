@@ -1,50 +1,20 @@
-"""Run a sweep here, or the process of one on a cluster: its data, its folder, its trials."""
+"""What a sweep is given, and what it begins with: its data, less the test images, and itself."""
 
 import json
 from pathlib import Path
-from typing import Any
 
-from certify.jobs.sweep import Sweep, check_sweep
-from certify.runs.kinds import SWEEP, refuse_trial
+from certify.jobs.sweep import Sweep
+from certify.runs.kinds import SWEEP
 from certify.runs.progress import Reporter
-from certify.runs.run import Run, watched
+from certify.runs.run import Run
 from certify.runs.run_dir import RunDir
-from certify.stages.sweep import Search, run_sweep
+from certify.stages.sweep import Search
 from certify.stages.trial import on_validation
-from certify.submitting.here import at_work, held
 from models.errors import JobError
 from models.splits import refuse_unreachable
-from workers.cluster import embedded_cluster
 from workers.data import describe, load_data
 from workers.lessons import lesson
 from workers.training import rehearse
-
-
-def sweep_here(sweep: Sweep, text: bytes, *, folder: Path, run_dir: RunDir) -> dict[str, Any]:
-    """Run a sweep to its report on this machine, or continue it.
-
-    Args:
-        sweep: what is asked for.
-        text: the file as it was written.
-        folder: where relative paths of the job begin.
-        run_dir: of the sweep, there already or not.
-
-    Returns:
-        The summary.
-
-    Raises:
-        CertifyError: If anything is refused or fails.
-    """
-    search = search_of(sweep, folder=folder, run_dir=run_dir)
-    run = search.run
-    _check_same_sweep(run_dir, sweep)
-    with held(run_dir, folder=folder, reporter=run.reporter):
-        open_sweep(search, text)
-        with (
-            watched(run_dir, name=run.job.name),
-            at_work(run, embedded_cluster(run.job.resources)),
-        ):
-            return run_sweep(search)
 
 
 def rehearse_sweep(sweep: Sweep, folder: Path) -> str:
@@ -87,19 +57,6 @@ def wished_radii(sweep: Sweep) -> list[float]:
     return sorted({*sweep.example.eps, *(eps for eps in wished if eps is not None)})
 
 
-def stored_sweep(run_dir: RunDir) -> Sweep:
-    """The sweep that a run began with.
-
-    Raises:
-        JobError: If it is not there or damaged.
-    """
-    try:
-        return check_sweep(json.loads(run_dir.read(SWEEP)), place=run_dir.where(SWEEP))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        place = run_dir.where(SWEEP)
-        raise JobError(f"{place} cannot be read; submit the sweep under another id") from None
-
-
 def search_of(sweep: Sweep, *, folder: Path, run_dir: RunDir) -> Search:
     """A sweep with its data, of which it is given no test image.
 
@@ -130,14 +87,3 @@ def open_sweep(search: Search, text: bytes) -> None:
     run_dir.write_json("data.json", data)
     run_dir.write("job.toml", text)
     run_dir.write_json(SWEEP, search.sweep.to_json())
-    search.run.note("PENDING")
-
-
-def _check_same_sweep(run_dir: RunDir, sweep: Sweep) -> None:
-    refuse_trial(run_dir)
-    if run_dir.has("job.json"):
-        raise JobError(f"run {run_dir.run} exists as a single job; accepted is another id")
-    if run_dir.has(SWEEP) and stored_sweep(run_dir).sha256() != sweep.sha256():
-        raise JobError(
-            f"run {run_dir.run} exists with another sweep; accepted is the same, or another id"
-        )

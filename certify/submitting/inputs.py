@@ -1,61 +1,16 @@
-"""Run a job here: its data, its folder, and a Ray of this process's own."""
+"""What a job is given: its images, and the model where somebody else trained it."""
 
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 from certify.jobs.job import JobSpec
-from certify.runs.progress import Reporter
-from certify.runs.run import Run, check_same_job, stored_model, watched
+from certify.runs.run import stored_model
 from certify.runs.run_dir import RunDir
-from certify.submitting.here import at_work, held
 from models.model_spec import OnnxSpec
 from models.splits import Dataset
-from workers.cluster import embedded_cluster
 from workers.data import load_data
 from workers.foreign import Foreign, read_foreign
 from workers.lessons import lesson
 from workers.training import rehearse
-
-
-def run_here(job: JobSpec, text: bytes, *, folder: Path, run_dir: RunDir) -> dict[str, Any]:
-    """Run a job to its report on this machine, or continue it.
-
-    Args:
-        job: what is asked for.
-        text: the job as it was written.
-        folder: where relative paths of the job begin.
-        run_dir: of the run, there already or not.
-
-    Returns:
-        The summary.
-
-    Raises:
-        CertifyError: If anything is refused or fails.
-    """
-    reporter = Reporter()
-    job, dataset, foreign = read_inputs(job, folder, run_dir=run_dir)
-    check_same_job(run_dir, job)
-    with held(run_dir, folder=folder, reporter=reporter):
-        run = Run(job, dataset, run_dir, reporter, foreign)
-        run.open(text)
-        with watched(run_dir, name=job.name):
-            return carry_out(run, embedded_cluster(job.resources))
-
-
-def carry_out(run: Run, cluster: AbstractContextManager[None]) -> dict[str, Any]:
-    """Run an opened job whose folder this process holds, on a cluster that is entered here.
-
-    Returns:
-        The summary.
-
-    Raises:
-        CertifyError: If anything is refused or fails.
-    """
-    from certify.pipeline import run_job
-
-    with at_work(run, cluster):
-        return run_job(run)
 
 
 def read_inputs(
@@ -80,8 +35,8 @@ def read_inputs(
     return job, load_data(job.data, seed=job.seed, folder=folder), None
 
 
-def rehearse_here(job: JobSpec, folder: Path) -> str:
-    """Load the data, build the model, run one forward pass; neither Ray nor a folder is needed.
+def rehearse_job(job: JobSpec, folder: Path) -> str:
+    """Load the data, build the model, run one forward pass.
 
     Returns:
         What was found, in a few words.
