@@ -49,10 +49,14 @@ def drive(run_dir: RunDir) -> dict[str, Any]:
 
         name = stored(run_dir).name or ""
         with watched(run_dir, name=name):
+            told = ""
 
             def waits(why: str) -> None:
+                nonlocal told
                 obey()
-                note(run_dir, "PENDING", name=name, reason=why)
+                if why != told:
+                    told = why
+                    note(run_dir, "PENDING", name=name, reason=why)
 
             folder = read_origin(run_dir).folder
             work = work_of(stored_plan(run_dir), folder=folder, run_dir=run_dir)
