@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from models.studies import boundary, koch, tightness
 from tests.studies import conclude, quick_outcomes, unmet
@@ -66,6 +67,17 @@ def test_a_wrong_distance_of_the_moons_is_caught():
     outcomes = quick_outcomes("separable")
     outcomes[0]["distance"] /= 1.5
     assert len(unmet(conclude("separable", outcomes))) == 2
+
+
+def test_places_near_a_curve_count_more_and_more():
+    distances = torch.tensor([0.0, -0.01, 0.1, 0.4])
+    first, last = (boundary.weights(distances, share=share) for share in (0.0, 1.0))
+    for counted in (first, last):
+        assert float(counted.square().mean()) == pytest.approx(1)
+        assert (counted.diff() < 0).all()
+    assert float(first[0] / first[3]) == pytest.approx(2.6)
+    assert float(last[0] / last[3]) == pytest.approx(321)
+    assert torch.equal(boundary.weights(distances, share=0.8), last)
 
 
 def test_a_signed_distance_that_is_scaled_misses_the_boundary_and_is_refuted():

@@ -22,7 +22,8 @@ TIMES_BETTER = 50
 RIGHT = {True: 0.90, False: 0.98}
 """Share of signs that must be right, in the quick and in the long form."""
 BATCH = 512
-NEAR = 6 / SIDE  # standard deviation of the places near a curve
+NEAR = 3 / SIDE  # standard deviation of the places near a curve
+WITHIN = 100 / SIDE, 0.5 / SIDE  # of a curve errors count fully: at the first step, at the last
 PICTURE = 101  # places to a side of the picture
 READING = (
     "The network has two inputs and no other knowledge of the curves than signed distances at "
@@ -49,16 +50,18 @@ def runs(*, quick: bool) -> list[Setting]:
                 "steps": 1200,
                 "examples": 30_000,
                 "near": 0.0,
+                "closer": False,
                 "grid": 200,
             }
         ]
     return [
         {
-            "widths": (256,) * 4,
-            "rate": 4e-3,
-            "steps": 8_000,
+            "widths": (160,) * 8,
+            "rate": 2.5e-3,
+            "steps": 24_000,
             "examples": 200_000,
-            "near": 0.5,
+            "near": 0.6,
+            "closer": True,
             "grid": 1000,
         }
     ]
@@ -76,9 +79,11 @@ def run(setting: Setting, *, seed: int, data: Dataset | None) -> Outcome:  # noq
     )
     draw = torch.Generator().manual_seed(seed)
 
-    def loss(_: int) -> torch.Tensor:
+    def loss(step: int) -> torch.Tensor:
         batch = torch.randint(len(points), (BATCH,), generator=draw)
         missed: torch.Tensor = network(points[batch]) - targets[batch]
+        if setting["closer"]:
+            missed = missed * weights(targets[batch], share=step / setting["steps"])
         return 100 * missed.square().mean()
 
     fit(network, loss, steps=setting["steps"], rate=setting["rate"])
@@ -142,6 +147,21 @@ def training_places(
     near_by = start + share * (end - start) + NEAR * rng.standard_normal((close, 2))
     anywhere = rng.random((count - close, 2))
     return np.concatenate((np.clip(near_by, 0, 1), anywhere)).astype(np.float32)
+
+
+def weights(
+    distances: Float[torch.Tensor, " batch"], *, share: float
+) -> Float[torch.Tensor, " batch"]:
+    """How much places count: those near a curve, where signs are decided, ever more.
+
+    Args:
+        distances: of the places, with a sign.
+        share: of the training that is over; the last fifth goes on as it has become.
+    """
+    first, last = WITHIN
+    within = first * (last / first) ** min(1.0, 1.25 * share)
+    counted: torch.Tensor = within / (distances.abs() + within)
+    return counted / counted.square().mean().sqrt()
 
 
 def compared(
