@@ -25,7 +25,7 @@ from models.studies.registry import Outcome, Setting
 from models.train_spec import TrainSpec
 
 EPS = (0.1, 0.25, 0.5, 1.0)
-FAR = 0.5  # the ε at which a dial's price is read
+FAR = 1.0  # the ε at which a dial's price is read
 SWEEPS: dict[str, tuple[float, ...]] = {
     "τ": (0.5, 4.0, 16.0),
     "m": (2.0, 0.5, 0.15),
@@ -50,7 +50,8 @@ READING = (
     "Every point is the mean of some seeds of one setting: clean accuracy, and the share of test "
     "images that are right and certified at ε, from the proof of the exported file. Error bars "
     "are standard errors over the seeds. No setting is best at every ε: the front is what is left "
-    "when all that is beaten on both sides is taken away.",
+    "when all that is beaten on both sides is taken away. A dial can be turned past its best: from "
+    "there towards robustness it loses clean accuracy and certifies no more.",
     "The conventions: the cross-entropy is (1/τ) CE(τ z), T = 1/τ in a job; the hinge asks for a "
     "gap of m between logits that are 1-Lipschitz together; HKR is -KR + α · hinge with a margin "
     f"of {HKR_MARGIN:g}, α from 0 to ∞. A library’s α in [0, 1) is α / (1 + α) of this one, and "
@@ -114,22 +115,24 @@ def conclude(outcomes: Sequence[Outcome], *, quick: bool) -> Finding:
     expectations: list[Expectation] = []
     for dial, values in sweeps.items():
         clean = [points[dial, value]["clean"] for value in values]
-        certified = [points[dial, value]["certified"][far] for value in values]
+        certified = np.array([points[dial, value]["certified"][far] for value in values])
+        best = int(certified.argmax())
+        from_best = certified[best:]
         expectations += [
             at_least(
                 f"{NAMES[dial]}: least gain of clean accuracy along it",
                 float(np.diff(clean).min()),
                 -SLACK,
             ),
+            at_least(f"{NAMES[dial]}: clean accuracy gained in all", clean[-1] - clean[0], GAIN),
             at_most(
-                f"{NAMES[dial]}: largest gain of certified accuracy at {FAR:g} along it",
-                float(np.diff(certified).max()),
+                f"{NAMES[dial]}: largest gain of certified accuracy at {FAR:g} beyond its best",
+                float(np.diff(from_best).max(initial=-1)),
                 SLACK,
             ),
-            at_least(f"{NAMES[dial]}: clean accuracy gained in all", clean[-1] - clean[0], GAIN),
             at_least(
-                f"{NAMES[dial]}: certified accuracy at {FAR:g} lost in all",
-                certified[0] - certified[-1],
+                f"{NAMES[dial]}: certified accuracy at {FAR:g} lost from its best to the end",
+                float(from_best[0] - from_best[-1]),
                 GAIN,
             ),
         ]
