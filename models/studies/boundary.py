@@ -81,10 +81,10 @@ def run(setting: Setting, *, seed: int, data: Dataset | None) -> Outcome:  # noq
 
     def loss(step: int) -> torch.Tensor:
         batch = torch.randint(len(points), (BATCH,), generator=draw)
-        missed: torch.Tensor = network(points[batch]) - targets[batch]
+        missed: torch.Tensor = (network(points[batch]) - targets[batch]).square()
         if setting["closer"]:
             missed = missed * weights(targets[batch], share=step / setting["steps"])
-        return 100 * missed.square().mean()
+        return 100 * missed.mean()
 
     fit(network, loss, steps=setting["steps"], rate=setting["rate"])
     found = proved(network)
