@@ -288,7 +288,7 @@ def test_runs_that_share_a_cluster_survive_what_happens_to_them(user, head, undi
 
     # One worker dies while it certifies, two while they attack; a driver dies; a run is stopped.
     # One waits for what the cluster does not have, says so, and is stopped.
-    hurt, asked, killed, waited = 0, False, False, False
+    hurt, asked, killed, waited, asking = 0, False, False, False, None
     seen = {run: ["PENDING"] for run in runs}
     while any(statuses[-1] in LIVE for statuses in seen.values()):
         for run, statuses in seen.items():
@@ -301,8 +301,10 @@ def test_runs_that_share_a_cluster_survive_what_happens_to_them(user, head, undi
         if not asked and list(made["stopped"].at("attacks").glob("*.parquet")):
             ask_to_stop(made["stopped"])
             asked = True
-        if not waited and "GPUs asked" in (read_record(made["gpus"]).reason or ""):
-            told = json.loads(user.run("status", "gpus", "--json")[1])
+        if asking is None and "GPUs asked" in (read_record(made["gpus"]).reason or ""):
+            asking = user.start("status", "gpus", "--json")
+        if asking is not None and not waited and asking.poll() is not None:
+            told = json.loads(asking.communicate()[0])
             assert (told["status"], told["reason"]) == ("PENDING", "2 GPUs asked, 0 in the cluster")
             ask_to_stop(made["gpus"])
             waited = True
