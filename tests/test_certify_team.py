@@ -13,7 +13,7 @@ from tests.whole_runs import artefact, blobs, start, wait_for, workers_of
 from workers.data import load_data
 from workers.lessons import epoch_of, lesson
 
-EPOCHS = 150
+EPOCHS = 80
 JOB = f"""
 name = "blobs"
 [data]
