@@ -27,7 +27,9 @@ def export(run: Run) -> None:
     """One ONNX file, held against the trained network on the whole test part."""
     test = run.dataset.test
     with run.follow("export", total=len(test), unit="examples compared") as progress:
-        model, difference = training.export(lesson_of(run), run.dir.read(WEIGHTS), test)
+        model, difference = training.export(
+            lesson_of(run.job, run.dataset), run.dir.read(WEIGHTS), test
+        )
         run.dir.write_json("train/parity.json", {"largest_logit_difference": difference})
         run.dir.write(NETWORK, model)
         progress.advance(len(test))

@@ -8,10 +8,12 @@ import json
 import time
 from typing import Any
 
+from certify.jobs.job import JobSpec
 from certify.runs.run import Run
 from certify.runs.run_dir import RunDir
 from models.errors import CertifyError
 from models.model_spec import OnnxSpec
+from models.splits import Dataset
 from reports.tensorboard import event_file
 from workers import lessons, training
 
@@ -21,7 +23,7 @@ METRICS = "train/metrics.jsonl"
 
 def train(run: Run) -> None:
     """The weights that ship: those of the last epoch, or of the best where the job says so."""
-    told = lesson_of(run)
+    told = lesson_of(run.job, run.dataset)
     state, history = where_left(run.dir, told)
     with run.follow("train", total=told.train.epochs, unit="epochs") as progress:
         progress.advance(len(history))
@@ -57,17 +59,21 @@ def history_of(run_dir: RunDir) -> list[dict[str, Any]]:
     return [json.loads(line) for line in run_dir.read(METRICS).decode().splitlines()]
 
 
-def lesson_of(run: Run) -> lessons.Lesson:
-    """The training that a job asks for."""
-    if isinstance(run.job.model, OnnxSpec):
+def lesson_of(job: JobSpec, dataset: Dataset) -> lessons.Lesson:
+    """The training that a job asks for.
+
+    Raises:
+        CertifyError: If somebody else trained its model.
+    """
+    if isinstance(job.model, OnnxSpec):
         raise CertifyError("a foreign model is not trained")
     return lessons.lesson(
-        run.dataset,
-        model=run.job.model,
-        train=run.job.train,
-        seed=run.job.seed,
-        eps=run.job.eps,
-        resources=run.job.resources,
+        dataset,
+        model=job.model,
+        train=job.train,
+        seed=job.seed,
+        eps=job.eps,
+        resources=job.resources,
     )
 
 

@@ -104,7 +104,7 @@ def chain(trial: Trial, parts: tuple[Any, Any]) -> Chain:
 
 def _stages(trial: Trial, parts: tuple[Any, Any]) -> Chain:
     run, label = trial.run, trial.number
-    told = trials.of_one_worker(lesson_of(run), run.job.resources)
+    told = trials.of_one_worker(lesson_of(run.job, run.dataset), run.job.resources)
     if not run.dir.has(WEIGHTS):
         yield from _train(trial, told, parts)
     if not run.dir.has(NETWORK):

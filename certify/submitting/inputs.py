@@ -5,11 +5,11 @@ from pathlib import Path
 from certify.jobs.job import JobSpec
 from certify.runs.run import stored_model
 from certify.runs.run_dir import RunDir
+from certify.stages.training import lesson_of
 from models.model_spec import OnnxSpec
 from models.splits import Dataset
 from workers.data import load_data
 from workers.foreign import Foreign, read_foreign
-from workers.lessons import lesson
 from workers.training import rehearse
 
 
@@ -47,15 +47,7 @@ def rehearse_job(job: JobSpec, folder: Path) -> str:
     if isinstance(job.model, OnnxSpec):
         return _described(_foreign(job, job.model, folder, None))
     dataset = load_data(job.data, seed=job.seed, folder=folder)
-    told = lesson(
-        dataset,
-        model=job.model,
-        train=job.train,
-        seed=job.seed,
-        eps=job.eps,
-        resources=job.resources,
-    )
-    rehearse(told, dataset)
+    rehearse(lesson_of(job, dataset), dataset)
     return (
         f"{len(dataset.train)} training, {len(dataset.validation)} validation and "
         f"{len(dataset.test)} test images of {_kind(dataset)}; "

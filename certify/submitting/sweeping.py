@@ -9,11 +9,11 @@ from certify.runs.progress import Reporter
 from certify.runs.run import Run
 from certify.runs.run_dir import RunDir
 from certify.stages.sweep import Search
+from certify.stages.training import lesson_of
 from certify.stages.trial import on_validation
 from models.errors import JobError
 from models.splits import refuse_unreachable
 from workers.data import describe, load_data
-from workers.lessons import lesson
 from workers.training import rehearse
 
 
@@ -34,15 +34,7 @@ def rehearse_sweep(sweep: Sweep, folder: Path) -> str:
         name = json.dumps([job.model.model_dump(mode="json"), list(job.eps)])
         if name not in seen and job.model.architecture != "onnx":
             seen.add(name)
-            told = lesson(
-                dataset,
-                model=job.model,
-                train=job.train,
-                seed=job.seed,
-                eps=job.eps,
-                resources=job.resources,
-            )
-            rehearse(told, dataset)
+            rehearse(lesson_of(job, dataset), dataset)
     trials = sweep.spec.trials or count
     networks = "one network" if len(seen) == 1 else f"each of {len(seen)} networks"
     return (
