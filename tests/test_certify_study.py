@@ -31,7 +31,7 @@ def told(_done, _total):
 
 
 def found(name="capacity", seed=0):
-    return carry_out(study_of(name), quick=True, seed=seed, advance=told)
+    return carry_out(study_of(name), quick=True, seed=seed, advance=told, images=None)
 
 
 def test_a_study_writes_numbers_a_figure_and_a_page(tmp_path):

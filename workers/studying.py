@@ -40,7 +40,7 @@ def carry_out(
     quick: bool,
     seed: int,
     advance: Callable[[int, int], None],
-    own: DataSpec | None = None,
+    images: DataSpec | None,
 ) -> dict[str, Any]:
     """Run a study to its finding, inside `room_for`.
 
@@ -49,7 +49,7 @@ def carry_out(
         quick: whether its short form.
         seed: of every random number.
         advance: told how many runs are over, and of how many.
-        own: images to run it on, in place of the study's.
+        images: what `images_of` gives for it.
 
     Returns:
         What `study.json` holds.
@@ -57,8 +57,7 @@ def carry_out(
     Raises:
         CertifyError: If a run fails, or the study's images are not there.
     """
-    spec = images_of(study, quick=quick, own=own)
-    data = None if spec is None else load_data(spec, seed=seed, folder=Path())
+    data = None if images is None else load_data(images, seed=seed, folder=Path())
     code = study.code
     settings = code.runs(quick=quick)
     outcomes: list[Outcome] = [{}] * len(settings)
@@ -75,15 +74,20 @@ def carry_out(
         "claim": study.claim,
         "quick": quick,
         "seed": seed,
-        "images": None if spec is None else spec.path or spec.source,
+        "images": None if images is None else images.path or images.source,
         "sources": list(study.sources),
         "reading": list(code.READING),
         **code.conclude(outcomes, quick=quick).to_json(),
     }
 
 
-def images_of(study: Study, *, quick: bool, own: DataSpec | None) -> DataSpec | None:
+def images_of(study: Study, *, quick: bool, own: DataSpec | None = None) -> DataSpec | None:
     """The images that a study runs on; None where it needs none.
+
+    Args:
+        study: which one.
+        quick: whether its short form.
+        own: images in place of the study's.
 
     Raises:
         InvalidInputError: If it is given images and needs none.

@@ -56,16 +56,15 @@ def carry_out_all(
     from workers.studying import carry_out, images_of, room_for
 
     own = None if data is None else DataSpec.model_validate(data_keys(data, None))
-    for study in studies:
-        images_of(study, quick=quick, own=own)
+    images = [images_of(study, quick=quick, own=own) for study in studies]
     folders = [RunDir(out, study.name) for study in studies]
     for folder in folders:
         folder.create()
     finished = []
     with room_for(studies, quick=quick):
-        for study, folder in zip(studies, folders, strict=True):
+        for study, folder, needed in zip(studies, folders, images, strict=True):
             typer.echo(f"{study.name}: {study.claim}", err=True)
-            found = carry_out(study, quick=quick, seed=seed, advance=_advance, own=own)
+            found = carry_out(study, quick=quick, seed=seed, advance=_advance, images=needed)
             folder.write_json("study.json", found)
             folder.write("figure.svg", standalone_figure(found))
             folder.write("study.html", study_page(found))
