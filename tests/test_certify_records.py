@@ -17,6 +17,7 @@ from certify.jobs.job import JobSpec
 from certify.runs import history
 from certify.runs.history import changes, events
 from certify.runs.origin import Origin
+from certify.runs.outcome import exit_status
 from certify.runs.records import all_records, read_record
 from certify.runs.run import note, watched
 from certify.runs.run_dir import RunDir
@@ -277,6 +278,18 @@ def test_a_process_on_a_cluster_that_cannot_read_what_to_do_leaves_that_in_the_r
     record = read_record(run_dir)
     assert (record.name, record.status, record.exit_status) == ("blobs", "FAILED", 2)
     assert f"{name} cannot be read" in record.reason
+
+
+def test_a_summary_without_a_verdict_ends_a_sweep_or_a_batch_alone():
+    assert exit_status({"trials": []}) == 0
+    assert exit_status({"verdict": None}) == 0  # of a batch evaluation: nothing was attacked
+    assert [exit_status({"verdict": each}) for each in ("passed", "gate_failed", "refuted")] == [
+        0,
+        3,
+        4,
+    ]
+    with pytest.raises(KeyError):
+        exit_status({})
 
 
 PLANS = {

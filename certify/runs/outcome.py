@@ -23,7 +23,7 @@ BROKEN = {
 
 def exit_status(summary: dict[str, Any]) -> int:
     """What the command of a run ends with that came to its end; a sweep has no verdict."""
-    verdict = summary.get("verdict")
+    verdict = None if "trials" in summary else summary["verdict"]
     return 0 if verdict is None else EXIT_STATUS[verdict]
 
 
