@@ -30,6 +30,8 @@ from models.studies.registry import Outcome, Setting
 TAUS = (0.5, 2.0, 10.0)
 MORE_TAUS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 WIDTHS = (64, 64, 64)
+LEAST = {True: 0.83, False: 0.82}
+"""Accuracy at τ = 0.5, at least, in the quick form and in the long one, whose networks converge."""
 SIDES = (-1.5, 2.5, -1.0, 1.5)  # of the picture
 READING = (
     "Each network is trained on two moons by the cross-entropy at its own τ, from the same start. "
@@ -85,7 +87,7 @@ def run(setting: Setting, *, seed: int, data: Dataset | None) -> Outcome:  # noq
     }
 
 
-def conclude(outcomes: Sequence[Outcome], *, quick: bool) -> Finding:  # noqa: ARG001
+def conclude(outcomes: Sequence[Outcome], *, quick: bool) -> Finding:
     """Hold accuracies and margins against what each τ must give."""
     exact, *networks = outcomes
     half = exact["distance"] / 2
@@ -94,7 +96,7 @@ def conclude(outcomes: Sequence[Outcome], *, quick: bool) -> Finding:  # noqa: A
     expectations: list[Expectation] = [
         near("W₁ of the two moons", exact["distance"], MOONS[exact["examples"]], within=5e-4),
         at_least("τ = 10: accuracy", by_tau[10.0]["accuracy"], 0.995),
-        between("τ = 0.5: accuracy", by_tau[0.5]["accuracy"], 0.82, 0.87),
+        between("τ = 0.5: accuracy", by_tau[0.5]["accuracy"], LEAST[quick], 0.86),
         at_least(
             "least gain of mean certified margin as τ falls", -float(np.diff(margins).max()), 0
         ),
