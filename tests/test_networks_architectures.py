@@ -113,14 +113,15 @@ def test_linear_is_flatten_and_one_layer():
     assert [type(layer) for layer in folded(network)] == [nn.Flatten, nn.Linear]
 
 
-def test_every_fold_starts_at_the_median():
+def test_every_fold_turns_a_tenth_at_the_start_and_the_logits_are_centred():
     split = noise_split((1, 6, 6), 3, examples=101)
     network = start(MlpSpec(widths=(20, 20)), split, 3)
     features = network.view(torch.tensor(split.inputs()))
     for layer in network.body:
         features = layer(features)
         if isinstance(layer, nn.Linear):
-            assert features.median(dim=0).values.abs().max() < 1e-6
+            assert ((features < -1e-6).sum(dim=0) == 10).all()
+    assert network.head(features).mean(dim=0).abs().max() < 1e-5
 
 
 def test_the_start_repeats_and_leaves_the_global_generator_alone():
