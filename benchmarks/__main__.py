@@ -13,6 +13,7 @@ NAMES = (
     "attacks",
     "augmentation",
     "layers",
+    "peak",
     "batch",
     "costs",
     "workers",
