@@ -10,7 +10,7 @@ demo: $(VENV)/.installed
 	$(BIN)/certify submit examples/digits.toml
 
 test: $(VENV)/.installed-test check
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff check .
