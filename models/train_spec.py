@@ -82,6 +82,9 @@ class TrainSpec(Spec):
     project_every: PositiveInt = 8
     """Most steps between two pulls back to the orthogonal matrices; half of it, or fewer, where
     they drift far."""
+    folded: float = Field(default=0.5, gt=0, lt=1)
+    """Share of the examples that every fold turns at the start: with few a network begins almost
+    linear, which fits less in short runs and in long ones leaves larger radii on new images."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the forward pass; weights and projections stay float32, and bfloat16 needs a GPU."""
     augment: AugmentSpec = AugmentSpec()

@@ -24,9 +24,6 @@ from models.splits import Examples
 
 MOST_BYTES, BYTES_OF_ONE = 2**31, 4  # of an ONNX file, and of a float32 number in it
 START_ENTRIES = 2**24  # of a layer's features for all examples that choose its biases
-FOLDED_AT_FIRST = 0.1
-"""Share of the examples that a fold turns at the start: with few of them a network starts almost
-linear and learns where to fold, and its radii generalise better than from a half (measured)."""
 
 
 class Classifier(nn.Module):
@@ -125,12 +122,17 @@ def kept_components(model: TrainedSpec, *, pixels: int, examples: int) -> int:
 
 @torch.no_grad()
 def initial_classifier(
-    model: TrainedSpec, split: Examples, *, classes: int, generator: torch.Generator
+    model: TrainedSpec,
+    split: Examples,
+    *,
+    classes: int,
+    generator: torch.Generator,
+    folded: float = 0.5,
 ) -> Classifier:
-    """A classifier at its start: the data's mean and axes, random orthogonal weights, few folds.
+    """A classifier at its start: the data's mean and axes, random orthogonal weights, placed folds.
 
-    Each bias is minus a low quantile of what its layer gives on the first block of the split, so
-    that every fold turns a tenth of the examples; the head's makes its mean logits 0.
+    Each bias is minus a quantile of what its layer gives on the first block of the split, so that
+    every fold turns a share `folded` of the examples; the head's makes its mean logits 0.
     """
     channels, height, width = split.input_shape
     components = kept_components(model, pixels=channels * height * width, examples=len(split))
@@ -150,7 +152,7 @@ def initial_classifier(
         features = features[: max(1, START_ENTRIES // largest)]
         bias = getattr(layer, "bias", None)
         if isinstance(bias, Tensor):
-            bias.copy_(-_quantiles(layer(features)))
+            bias.copy_(-_quantiles(layer(features), folded))
         features = layer(features)
     network.head.weight.normal_(std=network.head.in_features**-0.5, generator=generator)
     network.head.bias.zero_()
@@ -197,10 +199,12 @@ def _start(layer: nn.Module, *, generator: torch.Generator) -> None:
         layer.get_parameter("bias").zero_()
 
 
-def _quantiles(features: Float[Tensor, "batch width *space"]) -> Float[Tensor, " width"]:
-    """What a tenth of each feature's values, over examples and pixels, lies below."""
+def _quantiles(
+    features: Float[Tensor, "batch width *space"], share: float
+) -> Float[Tensor, " width"]:
+    """What a share of each feature's values, over examples and pixels, lies below."""
     values = features.movedim(1, -1).flatten(0, -2)
-    place = 1 + int(FOLDED_AT_FIRST * len(values))
+    place = 1 + int(share * len(values))
     return values.kthvalue(min(place, len(values)), dim=0).values
 
 
