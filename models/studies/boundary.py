@@ -22,7 +22,7 @@ TIMES_BETTER = 50
 RIGHT = {True: 0.90, False: 0.98}
 """Share of signs that must be right, in the quick and in the long form."""
 BATCH = 512
-NEAR = 3 / SIDE  # standard deviation of the places near a curve
+NEAR = 1.6 / SIDE  # standard deviation of the places near a curve
 WITHIN = 100 / SIDE, 0.5 / SIDE  # of a curve errors count fully: at the first step, at the last
 PICTURE = 101  # places to a side of the picture
 READING = (
@@ -45,9 +45,9 @@ def runs(*, quick: bool) -> list[Setting]:
     if quick:
         return [
             {
-                "widths": (128,) * 4,
-                "rate": 8e-3,
-                "steps": 1200,
+                "widths": (128,) * 6,
+                "rate": 4e-3,
+                "steps": 1500,
                 "examples": 30_000,
                 "near": 0.0,
                 "closer": False,
@@ -58,9 +58,9 @@ def runs(*, quick: bool) -> list[Setting]:
         {
             "widths": (160,) * 8,
             "rate": 2.5e-3,
-            "steps": 24_000,
-            "examples": 200_000,
-            "near": 0.6,
+            "steps": 16_000,
+            "examples": 1_000_000,
+            "near": 0.65,
             "closer": True,
             "grid": 1000,
         }
@@ -74,9 +74,7 @@ def run(setting: Setting, *, seed: int, data: Dataset | None) -> Outcome:  # noq
     distances = curves.signed_distance(places.astype(np.float64))
     points = torch.tensor(places)
     targets = torch.tensor(distances, dtype=torch.float32)
-    network = signed_network(
-        points, widths=tuple(setting["widths"]), activation="maxmin", seed=seed
-    )
+    network = signed_network(points, widths=tuple(setting["widths"]), seed=seed)
     draw = torch.Generator().manual_seed(seed)
 
     def loss(step: int) -> torch.Tensor:
