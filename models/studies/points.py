@@ -6,14 +6,13 @@ that would ship, of logits (-f/2, f/2): the bound of their gap is the bound of f
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.networks.activations import AbsHalf, MaxMin, full_sort
+from models.networks.activations import AbsHalf
 from models.networks.blank import blank
 from models.networks.holding import held_weights, hold, next_interval, pull_back, refuse_infinite
 from models.networks.onnx_export import export_onnx
@@ -27,17 +26,16 @@ from models.proof.reading.reader import read_program
 LONGEST_INTERVAL = 1  # steps between projections: small networks drift fast
 AT_ONCE = 2**15  # points through a network in float64: a million need more than the memory there is
 Points = Float[Tensor, "examples inputs"]
-Activation = Literal["fold", "maxmin", "fullsort"]
 
 
 class SignedNetwork(nn.Module):
     """f of points: orthogonal layers, folds between them, and a head of unit length."""
 
-    def __init__(self, inputs: int, widths: tuple[int, ...], activation: Activation) -> None:
+    def __init__(self, inputs: int, widths: tuple[int, ...]) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for before, width in zip((inputs, *widths), widths, strict=False):
-            layers += [hold(nn.Linear(before, width)), _activation(activation, width)]
+            layers += [hold(nn.Linear(before, width)), AbsHalf(width)]
         self.body = nn.Sequential(*layers)
         self.head = hold(nn.Linear(widths[-1], 1))
         self.inputs = inputs
@@ -58,19 +56,16 @@ class SignedNetwork(nn.Module):
 
 
 @torch.no_grad()
-def signed_network(
-    points: Points, *, widths: tuple[int, ...], activation: Activation = "fold", seed: int
-) -> SignedNetwork:
+def signed_network(points: Points, *, widths: tuple[int, ...], seed: int) -> SignedNetwork:
     """A network at its start: random orthogonal matrices, and folds between some of the points.
 
     Args:
         points: where the function is to be learned.
         widths: features of each orthogonal layer.
-        activation: between them.
         seed: of the matrices, and of the places that are folded at.
     """
     generator = torch.Generator().manual_seed(seed)
-    network = blank(lambda: SignedNetwork(points.shape[1], widths, activation))
+    network = blank(lambda: SignedNetwork(points.shape[1], widths))
     for held in held_weights(network):
         held.parameter.copy_(held.manifold.random(held.parameter, generator=generator))
     features = points
@@ -160,9 +155,3 @@ def proved(network: SignedNetwork) -> Proved:
     """Export a network as it ships, and bound what the file says."""
     program = read_program(export_onnx(network.shipped(), (1, 1, network.inputs)))
     return Proved(program, prove(program))
-
-
-def _activation(name: Activation, width: int) -> nn.Module:
-    if name == "maxmin":
-        return MaxMin()
-    return AbsHalf(width) if name == "fold" else full_sort(width)
