@@ -46,7 +46,7 @@ def matrix_peak() -> float:
 
 
 def step_of(name: str) -> tuple[float, float]:
-    """Operations and seconds of a step in the second epoch, whose pulls come as seldom as ever."""
+    """Operations and seconds of a step in the second epoch, its pulls seldom by then."""
     job = load_job(EXAMPLES / f"{name}.toml")
     if isinstance(job.model, OnnxSpec):
         raise TypeError("an example that trains nothing")

@@ -113,21 +113,22 @@ def test_linear_is_flatten_and_one_layer():
     assert [type(layer) for layer in folded(network)] == [nn.Flatten, nn.Linear]
 
 
-@pytest.mark.parametrize(("folded", "turned"), [(0.1, 10), (0.5, 50)])
-def test_every_fold_turns_its_share_at_the_start_and_the_logits_are_centred(folded, turned):
+@pytest.mark.parametrize(("share", "turned"), [(0.1, 10), (0.5, 50)])
+def test_every_fold_turns_its_share_at_the_start_and_the_logits_are_centred(share, turned):
     split = noise_split((1, 6, 6), 3, examples=101)
     network = initial_classifier(
         MlpSpec(widths=(20, 20)),
         split,
         classes=3,
         generator=torch.Generator().manual_seed(0),
-        folded=folded,
+        turned=share,
     )
     features = network.view(torch.tensor(split.inputs()))
     for layer in network.body:
         features = layer(features)
         if isinstance(layer, nn.Linear):
             assert ((features < -1e-6).sum(dim=0) == turned).all()
+            assert features.kthvalue(turned + 1, dim=0).values.abs().max() < 1e-6
     assert network.head(features).mean(dim=0).abs().max() < 1e-5
 
 

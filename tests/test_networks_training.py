@@ -12,6 +12,7 @@ from models.networks.averaging import newest_share
 from models.networks.orthogonal import drift
 from models.networks.schedules import rate_factor
 from models.networks.training import finished_network, start_training, train_epoch
+from models.networks.training_state import read_state, unpack_network
 from models.networks.validation import validate
 from models.splits import Split
 from models.train_spec import AugmentSpec, AverageSpec, TrainSpec
@@ -48,6 +49,16 @@ def noise_split(input_shape, classes, *, examples, dtype=np.uint8):
     if dtype == np.float32:
         images = images.astype(np.float32) / np.float32(255)
     return Split(images, rng.integers(0, classes, examples), np.arange(examples))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_folds_begin_where_the_job_says(digits, share):
+    part, _ = digits
+    train = TRAIN.model_copy(update={"folded": share})
+    tensors = read_state(start_training(MODEL, train, part, classes=10, seed=0))
+    network = unpack_network(tensors, MODEL, input_shape=SHAPE, classes=10)
+    first = network.body[0](network.view(torch.tensor(part.inputs())))
+    assert (first < -1e-6).float().mean(dim=0) == pytest.approx(share, abs=0.01)
 
 
 @pytest.mark.parametrize("model", [MODEL, LINEAR])

@@ -127,12 +127,19 @@ def initial_classifier(
     *,
     classes: int,
     generator: torch.Generator,
-    folded: float = 0.5,
+    turned: float = 0.5,
 ) -> Classifier:
     """A classifier at its start: the data's mean and axes, random orthogonal weights, placed folds.
 
     Each bias is minus a quantile of what its layer gives on the first block of the split, so that
-    every fold turns a share `folded` of the examples; the head's makes its mean logits 0.
+    every fold turns a share of the examples; the head's makes its mean logits 0.
+
+    Args:
+        model: the architecture.
+        split: the training part.
+        classes: how many.
+        generator: draws the weights.
+        turned: share of the examples that every fold turns, in (0, 1).
     """
     channels, height, width = split.input_shape
     components = kept_components(model, pixels=channels * height * width, examples=len(split))
@@ -152,7 +159,7 @@ def initial_classifier(
         features = features[: max(1, START_ENTRIES // largest)]
         bias = getattr(layer, "bias", None)
         if isinstance(bias, Tensor):
-            bias.copy_(-_quantiles(layer(features), folded))
+            bias.copy_(-_quantiles(layer(features), turned))
         features = layer(features)
     network.head.weight.normal_(std=network.head.in_features**-0.5, generator=generator)
     network.head.bias.zero_()
@@ -204,8 +211,7 @@ def _quantiles(
 ) -> Float[Tensor, " width"]:
     """What a share of each feature's values, over examples and pixels, lies below."""
     values = features.movedim(1, -1).flatten(0, -2)
-    place = 1 + int(share * len(values))
-    return values.kthvalue(min(place, len(values)), dim=0).values
+    return values.kthvalue(1 + int(share * len(values)), dim=0).values
 
 
 def _exact(tensor: Tensor) -> Tensor:

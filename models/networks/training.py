@@ -54,7 +54,7 @@ def start_training(
     refuse_unshippable(model, input_shape=split.input_shape, classes=classes, examples=len(split))
     generator = _generator(seed)
     network = initial_classifier(
-        model, split, classes=classes, generator=generator, folded=train.folded
+        model, split, classes=classes, generator=generator, turned=train.folded
     )
     progress = Progress(epochs=0, steps=0, project_every=1)
     return pack(network, _optimizer(network, train), progress, average={})
