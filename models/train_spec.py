@@ -32,12 +32,14 @@ class AugmentSpec(Spec):
     """Strength of those, from none to the strongest."""
     probability: Fraction = 0.5
     """Share of the images that get them."""
+    noise: Fraction = 0.0
+    """Standard deviation of Gaussian noise on every pixel: smoother networks, so larger radii."""
 
     @property
     def on(self) -> bool:
         """Whether any image is varied."""
         changed = self.operations and self.magnitude and self.probability
-        return bool(self.shift or self.flip or self.cutout or changed)
+        return bool(self.shift or self.flip or self.cutout or self.noise or changed)
 
 
 class AverageSpec(Spec):
@@ -86,7 +88,8 @@ class TrainSpec(Spec):
     """Share of the examples that every fold turns at the start: with few a network begins almost
     linear, which fits less in short runs and in long ones leaves larger radii on new images."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the forward pass; weights and projections stay float32, and bfloat16 needs a GPU."""
+    """Of the forward pass; weights and projections stay float32.  bfloat16 needs matrix units for
+    it: a GPU's, or those of a processor that has `amx_bf16`."""
     augment: AugmentSpec = AugmentSpec()
     """How training images are varied."""
     average: AverageSpec | None = None

@@ -105,10 +105,7 @@ FAULTS = {
         "[train.best]\neps = 0.3",
         ["train.best.eps: found 0.3; accepted is one of certify.eps, 0.141176, 0.25, 0.5, 1"],
     ),
-    "bfloat16 without a GPU": (
-        '[train]\nprecision = "bfloat16"',
-        ["train.precision: found 'bfloat16' without a GPU; accepted is 'float32'"],
-    ),
+    "noise": ("[train]\naugment = {noise = -0.1}", ["train.augment.noise: found -0.1"]),
     "unknown schedule": ('[train]\nschedule = "step"', ["train.schedule: found 'step'", "cosine"]),
     "average after the end": ("[train.average]\nstart = 1.0", ["train.average.start: found 1.0"]),
     "learning rate": ("[train]\nlearning_rate = -1.0", ["train.learning_rate: found -1.0"]),

@@ -143,3 +143,12 @@ def test_some_images_are_left_alone_by_the_random_changes():
     found = varied(images, operations=2, magnitude=0.5, probability=0.4)
     same = (found == images).flatten(1).all(dim=1)
     assert 20 < same.sum() < 52
+
+
+def test_noise_has_its_deviation_and_no_direction():
+    images = some_images((64, 3, 16, 16))
+    added = varied(images, noise=0.1) - images
+    assert AugmentSpec(noise=0.1).on
+    assert float(added.std()) == pytest.approx(0.1, rel=0.02)
+    assert abs(float(added.mean())) < 0.1 * 4 / added.numel() ** 0.5
+    assert torch.equal(varied(images, noise=0.1), varied(images, noise=0.1))

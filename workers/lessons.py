@@ -13,6 +13,7 @@ from models.spec import ResourcesSpec
 from models.splits import Dataset, Examples, Split, refuse_unreachable
 from models.train_spec import TrainSpec
 from workers.cluster import all_cpus, task_cpus
+from workers.machine import has_bfloat16_units
 from workers.tasks import are_reserved, device
 
 if TYPE_CHECKING:
@@ -121,9 +122,19 @@ def epoch_of(
     device: str,
     team: "Team | None" = None,
 ) -> tuple[bytes, Metrics]:
-    """One epoch: the state after it, and its metrics."""
+    """One epoch: the state after it, and its metrics.
+
+    Raises:
+        CertifyError: If training diverges, or this machine lacks what its precision needs.
+    """
     from models.networks.training import start_training, train_epoch
 
+    if told.train.precision == "bfloat16" and not has_bfloat16_units(device):
+        raise CertifyError(
+            "train.precision: found 'bfloat16' on a processor without matrix units for it "
+            "(amx_bf16), where it is slower than 'float32'; accepted is 'float32', or a GPU with "
+            "resources.gpus_per_worker = 1"
+        )
     if state is None:
         state = start_training(told.model, told.train, train, classes=told.classes, seed=told.seed)
     begun = time.perf_counter()

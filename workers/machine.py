@@ -37,11 +37,27 @@ def describe_accelerators() -> dict[str, object]:
         faults.append(f"Ray does not load: {fault}")
     return {
         "gpus": gpus,
+        "bfloat16_matrix_units": bool(gpus) or has_bfloat16_units("cpu"),
         "onnxruntime_providers": providers,
         "ray": ray_found,
         "temporary_folder_writable": _temporary_folder(),
         "faults": faults,
     }
+
+
+def has_bfloat16_units(device: str) -> bool:
+    """Whether a device multiplies matrices of bfloat16 faster than those of float32.
+
+    Args:
+        device: as torch names it; GPUs are taken to have such units.
+    """
+    if device != "cpu":
+        return True
+    try:
+        import torch
+    except ImportError:
+        return False
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
 def _session_providers(*, with_gpu: bool) -> list[str]:
