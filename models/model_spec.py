@@ -44,9 +44,10 @@ class CnnSpec(Spec):
     channels: PositiveInt = 64
     """Channels of each convolution."""
     convolutions: PositiveInt = 2
-    """How many 3×3 convolutions."""
-    kernel: Literal["near-orthogonal", "block"] = "near-orthogonal"
-    """Free taps held near the orthogonal kernels, or exact products of projectors, BCOP's."""
+    """How many convolutions."""
+    kernel: Literal["near-orthogonal", "block", "shift"] = "near-orthogonal"
+    """Of 3×3 pixels, free taps held near the orthogonal kernels or exact products of projectors,
+    BCOP's; or a shift of half of the channels by a pixel, and an orthogonal matrix."""
     neck: bool = True
     """Whether blocks of side 2 become channels, mixed to twice as many, before the rest."""
     widths: Widths = (512, 256)

@@ -19,6 +19,7 @@ MODELS = [
     (MlpSpec(widths=(1, 6)), (1, 1, 2), 2),
     (CnnSpec(architecture="cnn", channels=8, widths=(16, 12)), (3, 9, 10), 4),
     (CnnSpec(architecture="cnn", patch=2, channels=6, kernel="block", widths=(9,)), (1, 6, 6), 3),
+    (CnnSpec(architecture="cnn", channels=16, kernel="shift", widths=(9,)), (3, 8, 9), 3),
     (
         LipResNetSpec(architecture="lipresnet", channels=12, depth=1, neck=False, widths=(9,)),
         (1, 6, 9),

@@ -14,6 +14,7 @@ from models.train_spec import TrainSpec
 TRAIN = TrainSpec(epochs=4, batch_size=20)
 CASES = [
     (CnnSpec(architecture="cnn", channels=8, widths=(16, 12)), (3, 9, 10)),
+    (CnnSpec(architecture="cnn", channels=16, kernel="shift", widths=(12,)), (3, 8, 8)),
     (LipNextSpec(architecture="lipnext", patch=2, channels=32, depth=2), (1, 8, 6)),
     (
         LipResNetSpec(architecture="lipresnet", patch=2, channels=8, depth=2, widths=(16,)),

@@ -33,7 +33,8 @@ class AbsHalf(nn.Module):
     def forward(self, features: Features) -> Features:
         """Fold the first half, rounded up, at 0."""
         folded = (self.width + 1) // 2
-        return torch.cat((features[:, :folded].abs(), features[:, folded:]), dim=1)
+        first, rest = torch.split(features, [folded, self.width - folded], dim=1)
+        return torch.cat((first.abs(), rest), dim=1)
 
     def shipped(self) -> nn.PReLU:
         """The one operator that every runtime knows: slopes of -1, then of 1."""

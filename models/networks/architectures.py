@@ -20,13 +20,14 @@ from models.model_spec import (
 from models.networks.activations import AbsHalf
 from models.networks.convolutions.block import BlockConvolution
 from models.networks.convolutions.near_orthogonal import Kernels, ResidualKernels
-from models.networks.geometry import L2Pool, SpaceToDepth
+from models.networks.geometry import L2Pool, Shift, SpaceToDepth
 from models.networks.holding import Manifold, ReshapedKernels, hold
 from models.networks.residuals import ContractiveResidual
 from models.networks.shift_block import ShiftBlock
 
 Shape = tuple[int, int, int]
 NARROWING = 2  # side of the blocks behind the convolutions
+SHIFTED = 1 / 8  # of the channels in front of a matrix, that move in each of four directions
 
 
 def body_layers(
@@ -81,10 +82,13 @@ def pointwise_layers(before: int, after: int) -> list[nn.Module]:
 
 
 def convolutions(model: CnnSpec, shape: Shape) -> Iterator[nn.Module]:
-    """3×3 convolutions of one kind with a fold behind each."""
+    """Convolutions of one kind with a fold behind each."""
     before, *image = shape
     for _ in range(model.convolutions):
-        if model.kernel == "block":
+        if model.kernel == "shift":
+            yield Shift(before, share=SHIFTED)
+            yield hold(nn.Conv2d(before, model.channels, 1), manifold=ReshapedKernels())
+        elif model.kernel == "block":
             yield BlockConvolution(before, model.channels, side=3, padding=1)
         else:
             yield held_convolution(before, model.channels, Kernels((image[0], image[1])))

@@ -54,14 +54,15 @@ class Shift(nn.Module):
         m = self.moved
         if m == 0:
             return images
-        down, up, right, left = images[:, : 4 * m].chunk(4, dim=1)
+        sizes = [*[m] * 4, images.shape[1] - 4 * m]
+        down, up, right, left, kept = torch.split(images, sizes, dim=1)
         parts = [
             down.roll(1, dims=2),
             up.roll(-1, dims=2),
             right.roll(1, dims=3),
             left.roll(-1, dims=3),
         ]
-        return torch.cat([*parts, images[:, 4 * m :]], dim=1)
+        return torch.cat([*parts, kept], dim=1)
 
 
 class L2Pool(nn.Module):
