@@ -14,7 +14,8 @@ Images = Float[Tensor, "batch channels height width"]
 class SpaceToDepth(nn.Module):
     """Every block of pixels as channels of one pixel; a permutation, after filling up with zeros.
 
-    Zeros go to the right and below, where the sides are no multiples of the block.
+    Zeros go to the right and below, where the sides are no multiples of the block.  The channels of
+    a pixel come to lie side by side: what follows multiplies them by matrices.
     """
 
     def __init__(self, block: int) -> None:
@@ -26,7 +27,8 @@ class SpaceToDepth(nn.Module):
         height, width = images.shape[2:]
         missing = (0, -width % self.block, 0, -height % self.block)
         filled = functional.pad(images, missing) if any(missing) else images
-        return functional.pixel_unshuffle(filled, self.block)
+        unfolded = functional.pixel_unshuffle(filled, self.block)
+        return unfolded.contiguous(memory_format=torch.channels_last)
 
 
 class Shift(nn.Module):
