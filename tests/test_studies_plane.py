@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from models.studies import boundary, koch, tightness
+from models.studies.points import mirror_folds
 from tests.studies import conclude, quick_outcomes, unmet
 
 
@@ -76,7 +77,7 @@ def test_places_near_a_curve_count_more_and_more():
         assert float(counted.square().mean()) == pytest.approx(1)
         assert (counted.diff() < 0).all()
     assert float(first[0] / first[3]) == pytest.approx(2.6)
-    assert float(last[0] / last[3]) == pytest.approx(321)
+    assert float(last[0] / last[3]) == pytest.approx(1 + 0.4 * 400 / 3)
     assert torch.equal(boundary.weights(distances, share=0.8), last)
 
 
@@ -94,3 +95,26 @@ def test_a_change_inside_the_radius_is_caught():
     outcomes = quick_outcomes("tightness")
     outcomes[1]["ratios"][0] = 0.999
     assert unmet(conclude("tightness", outcomes)) == ["network on moons: least distance / radius"]
+
+
+def test_the_square_folds_to_a_twelfth_in_which_distances_to_the_snowflakes_are_the_same():
+    curves, rng = koch.snowflakes(), np.random.default_rng(2)
+    places = rng.random((2000, 2)).astype(np.float32)
+    folded = mirror_folds(koch.MIRRORS, centre=0.5)(torch.tensor(places)).double()
+    angles = torch.atan2(folded[:, 1], folded[:, 0]).rad2deg()
+    assert float(angles.min()) >= 59.99
+    assert float(angles.max()) <= 90.01
+    last = np.deg2rad(koch.MIRRORS[-1])
+    turn = np.array([[np.cos(last), np.sin(last)], [-np.sin(last), np.cos(last)]])
+    back = folded.numpy() @ turn + 0.5
+    assert curves.signed_distance(back) == pytest.approx(
+        curves.signed_distance(places.astype(np.float64)), abs=1e-6
+    )
+
+
+def test_what_is_asked_for_near_a_curve_is_half_as_steep_and_has_the_same_sign():
+    distances = torch.tensor([-0.2, -0.003, 0.0, 0.004, 0.3])
+    found = boundary.eased(distances)
+    assert torch.equal(found.sign(), distances.sign())
+    assert found[1:4].tolist() == pytest.approx([-0.0015, 0.0, 0.002])
+    assert (distances - found)[[0, 4]].tolist() == pytest.approx([-0.00375, 0.00375])

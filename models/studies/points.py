@@ -1,10 +1,11 @@
 """A 1-Lipschitz function of few inputs: trained, shipped and proved as a classifier is.
 
-One orthogonal layer after another and a head of unit length give f.  What is proved is the file
-that would ship, of logits (-f/2, f/2): the bound of their gap is the bound of f.
+One orthogonal layer after another and a head of unit length give f, behind a fixed view of the
+points where one is given.  What is proved is the file that would ship, of logits (-f/2, f/2): the
+bound of their gap is the bound of f.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,13 +37,14 @@ class SignedNetwork(nn.Module):
         layers: list[nn.Module] = []
         for before, width in zip((inputs, *widths), widths, strict=False):
             layers += [hold(nn.Linear(before, width)), AbsHalf(width)]
+        self.view = nn.Sequential()
         self.body = nn.Sequential(*layers)
         self.head = hold(nn.Linear(widths[-1], 1))
         self.inputs = inputs
 
     def forward(self, points: Points) -> Float[Tensor, " examples"]:
         """The function f at each point."""
-        value: Tensor = self.head(self.body(points))
+        value: Tensor = self.head(self.body(self.view(points)))
         return value[:, 0]
 
     @torch.no_grad()
@@ -52,23 +54,29 @@ class SignedNetwork(nn.Module):
         pair = blank(lambda: nn.Linear(self.head.in_features, 2))
         pair.weight.copy_(torch.cat((-head["weight"], head["weight"])) / 2)
         pair.bias.copy_(torch.cat((-head["bias"], head["bias"])) / 2)
-        return nn.Sequential(nn.Flatten(), *map(shipped, self.body), pair).eval()
+        layers = map(shipped, [*self.view, *self.body])
+        return nn.Sequential(nn.Flatten(), *layers, pair).eval()
 
 
 @torch.no_grad()
-def signed_network(points: Points, *, widths: tuple[int, ...], seed: int) -> SignedNetwork:
+def signed_network(
+    points: Points, *, widths: tuple[int, ...], seed: int, view: nn.Sequential | None = None
+) -> SignedNetwork:
     """A network at its start: random orthogonal matrices, and folds between some of the points.
 
     Args:
         points: where the function is to be learned.
         widths: features of each orthogonal layer.
         seed: of the matrices, and of the places that are folded at.
+        view: layers in front that stretch nothing and do not train; none if left out.
     """
     generator = torch.Generator().manual_seed(seed)
     network = blank(lambda: SignedNetwork(points.shape[1], widths))
     for held in held_weights(network):
         held.parameter.copy_(held.manifold.random(held.parameter, generator=generator))
-    features = points
+    if view is not None:
+        network.view = view
+    features = network.view(points)
     for layer in network.body:
         if isinstance(layer, nn.Linear):
             layer.bias.zero_()
@@ -80,6 +88,27 @@ def signed_network(points: Points, *, widths: tuple[int, ...], seed: int) -> Sig
     network.head.bias.zero_()
     network.head.bias.copy_(-network.head(features).mean(dim=0))
     return network
+
+
+@torch.no_grad()
+def mirror_folds(normals: Sequence[float], *, centre: float) -> nn.Sequential:
+    """The plane folded at axes through a point, one after another; nothing in it trains.
+
+    Args:
+        normals: of the axes, in degrees; each fold keeps the side that its normal points to.
+        centre: both coordinates of the point.
+    """
+    layers: list[nn.Module] = []
+    before = torch.eye(2, dtype=torch.float64)
+    for angle in torch.tensor(normals, dtype=torch.float64).deg2rad():
+        across = torch.stack((angle.cos(), angle.sin()))
+        rows = torch.stack((across, across.flip(0) * torch.tensor([-1.0, 1.0])))
+        layer = blank(lambda: nn.Linear(2, 2)).requires_grad_(False)
+        layer.weight.copy_(rows @ before.T)
+        layer.bias.copy_(torch.zeros(2) if layers else -rows.sum(dim=1) * centre)
+        layers += [layer, AbsHalf(2)]
+        before = rows
+    return nn.Sequential(*layers)
 
 
 def fit(
