@@ -50,11 +50,11 @@ def runs(*, quick: bool) -> list[Setting]:
     return [
         {"kind": "exact"},
         {"kind": "squares", "steps": 400, "rate": 8e-3, "widths": (4,)},
-        {"kind": "line", "steps": steps, "rate": 1e-2, "widths": (64, 64)},
+        {"kind": "line", "steps": steps, "rate": 6e-3, "widths": (64, 64)},
         {
             "kind": "moons",
             "steps": steps,
-            "rate": 1e-2,
+            "rate": 6e-3,
             "widths": (64, 64),
             "examples": 1000 if quick else 5000,
         },
