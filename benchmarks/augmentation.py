@@ -27,6 +27,7 @@ OPTIONS = {
     "cutout": AugmentSpec(cutout=4),
     "shift and flip": AugmentSpec(shift=2, flip=True),
     "two operations": AugmentSpec(operations=2),
+    "noise": AugmentSpec(noise=0.05),
 }
 
 

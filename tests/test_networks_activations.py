@@ -174,3 +174,18 @@ def test_a_network_of_them_is_shipped_layer_by_layer():
         "RootOfSquares",
     ]
     assert isinstance(network[0], AbsHalf)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_a_fold_has_the_gradient_of_its_formula_and_leaves_its_input_alone(memory_format):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(3, 5, 4, 2, generator=generator).contiguous(memory_format=memory_format)
+    images[0, 0, 0, 0] = 0.0
+    pull = torch.randn(images.shape, generator=generator)
+    features, kept = images.clone().requires_grad_(), images.clone()
+    found = AbsHalf(5)(features)
+    asked = torch.cat((features[:, :3].abs(), features[:, 3:]), dim=1)
+    slopes = [torch.autograd.grad(value, features, pull)[0] for value in (found, asked)]
+    assert torch.equal(found, asked)
+    assert torch.equal(*slopes)
+    assert torch.equal(features, kept)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from models.studies import boundary, koch, tightness
-from models.studies.points import mirror_folds
+from models.studies.points import fit, mirror_folds, signed_network
 from tests.studies import conclude, quick_outcomes, unmet
 
 
@@ -110,6 +110,20 @@ def test_the_square_folds_to_a_twelfth_in_which_distances_to_the_snowflakes_are_
     assert curves.signed_distance(back) == pytest.approx(
         curves.signed_distance(places.astype(np.float64)), abs=1e-6
     )
+
+
+def test_the_folds_in_front_do_not_train():
+    points = torch.rand(50, 2, generator=torch.Generator().manual_seed(0))
+    view = mirror_folds(koch.MIRRORS, centre=0.5)
+    network = signed_network(points, widths=(8,), seed=0, view=view)
+    before = [value.clone() for value in network.state_dict().values()]
+    fit(network, lambda _: (network(points) - points[:, 0]).square().mean(), steps=3, rate=1e-2)
+    moved = {
+        name
+        for (name, value), old in zip(network.state_dict().items(), before, strict=True)
+        if not torch.equal(value, old)
+    }
+    assert moved == {"body.0.weight", "body.0.bias", "head.weight", "head.bias"}
 
 
 def test_what_is_asked_for_near_a_curve_is_half_as_steep_and_has_the_same_sign():

@@ -78,7 +78,7 @@ def dense_layers(features: int, widths: tuple[int, ...]) -> list[nn.Module]:
 
 def pointwise_layers(before: int, after: int) -> list[nn.Module]:
     """An orthogonal matrix at every pixel, and a fold."""
-    return [hold(nn.Conv2d(before, after, 1), manifold=ReshapedKernels()), AbsHalf(after)]
+    return [held_pointwise(before, after), AbsHalf(after)]
 
 
 def convolutions(model: CnnSpec, shape: Shape) -> Iterator[nn.Module]:
@@ -87,7 +87,7 @@ def convolutions(model: CnnSpec, shape: Shape) -> Iterator[nn.Module]:
     for _ in range(model.convolutions):
         if model.kernel == "shift":
             yield Shift(before, share=SHIFTED)
-            yield hold(nn.Conv2d(before, model.channels, 1), manifold=ReshapedKernels())
+            yield held_pointwise(before, model.channels)
         elif model.kernel == "block":
             yield BlockConvolution(before, model.channels, side=3, padding=1)
         else:
@@ -118,6 +118,11 @@ def shift_layers(model: LipNextSpec, shape: Shape) -> Iterator[nn.Module]:
     for _ in range(model.depth):
         yield ShiftBlock(model.channels, image=(height, width), shifted=model.shifted)
         yield AbsHalf(model.channels)
+
+
+def held_pointwise(before: int, after: int) -> nn.Conv2d:
+    """An orthogonal matrix at every pixel."""
+    return hold(nn.Conv2d(before, after, 1), manifold=ReshapedKernels())
 
 
 def held_convolution(before: int, after: int, manifold: Manifold) -> nn.Conv2d:
