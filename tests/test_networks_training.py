@@ -21,6 +21,7 @@ SHAPE = (1, 8, 8)
 MODEL = MlpSpec(widths=(32, 24))
 LINEAR = LinearSpec(architecture="linear")
 TRAIN = TrainSpec(epochs=3, batch_size=64)
+ADAM = TrainSpec(epochs=3, batch_size=64, optimizer="adam")
 
 
 @pytest.fixture(scope="module")
@@ -71,15 +72,16 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(digits, mode
     assert first != other
 
 
-def test_a_run_that_is_cut_off_ends_with_the_same_bits(digits):
+@pytest.mark.parametrize("train", [TRAIN, ADAM])
+def test_a_run_that_is_cut_off_ends_with_the_same_bits(digits, train):
     part, _ = digits
-    whole, history = trained(part)
-    state, _ = trained(part, epochs=1)
+    whole, history = trained(part, train=train)
+    state, _ = trained(part, train=train, epochs=1)
     kept = bytes(bytearray(state))  # as if written and read back
     for epoch in (1, 2):
         for _ in range(2):  # the first attempt is lost
             state, metrics = train_epoch(
-                kept, MODEL, TRAIN, part, classes=10, seed=0, epoch=epoch, device="cpu"
+                kept, MODEL, train, part, classes=10, seed=0, epoch=epoch, device="cpu"
             )
         assert metrics == history[epoch]
         kept = state
@@ -88,7 +90,7 @@ def test_a_run_that_is_cut_off_ends_with_the_same_bits(digits):
 
 def test_a_run_with_a_large_matrix_that_is_cut_off_ends_with_the_same_bits(digits):
     part, _ = digits
-    model, train = MlpSpec(widths=(128, 128)), TrainSpec(epochs=2, batch_size=64)
+    model, train = MlpSpec(widths=(128, 128)), ADAM.model_copy(update={"epochs": 2})
     whole, history = trained(part, model, train)
     kept, _ = trained(part, model, train, epochs=1)
     told = {"classes": 10, "seed": 0, "device": "cpu"}
@@ -218,18 +220,20 @@ def test_cross_entropy_trains_and_its_temperature_trades_accuracy_for_radius(dig
     assert certified[1] > certified[0] + 0.05
 
 
-@pytest.mark.parametrize("rate", [0.5, 1e6, 1e30])
-def test_a_learning_rate_that_is_too_large_is_refused_by_name(digits, rate):
+@pytest.mark.parametrize(("optimizer", "rate"), [("adam", 0.5), ("muon", 1e6), ("muon", 1e30)])
+def test_a_learning_rate_that_is_too_large_is_refused_by_name(digits, optimizer, rate):
     part, _ = digits
+    train = TrainSpec(epochs=2, batch_size=64, optimizer=optimizer, learning_rate=rate)
     with pytest.raises(CertifyError, match=r"epoch \d+, step \d+: .*lower train.learning_rate"):
-        trained(part, train=TrainSpec(epochs=2, batch_size=64, learning_rate=rate))
+        trained(part, train=train)
 
 
-def test_projections_come_more_often_where_matrices_drift(digits):
+@pytest.mark.parametrize(("optimizer", "rates"), [("adam", (1e-4, 1e-2)), ("muon", (1e-3, 0.8))])
+def test_projections_come_more_often_where_matrices_drift(digits, optimizer, rates):
     part, _ = digits
     intervals = []
-    for rate in (1e-4, 1e-2):
-        train = TrainSpec(epochs=6, batch_size=64, learning_rate=rate, project_every=8)
+    for rate in rates:
+        train = TrainSpec(epochs=6, batch_size=64, optimizer=optimizer, learning_rate=rate)
         state, _ = trained(part, train=train, epochs=2)
         intervals.append(int(load(state)["progress"][2]))
     assert intervals[0] == 8
@@ -239,7 +243,7 @@ def test_projections_come_more_often_where_matrices_drift(digits):
 def test_a_steep_start_of_wide_layers_is_survived(digits):
     part, _ = digits
     model = MlpSpec(widths=(256, 256))
-    train = TrainSpec(epochs=3, batch_size=64, learning_rate=8e-3, warm_up=0.0)
+    train = ADAM.model_copy(update={"learning_rate": 8e-3, "warm_up": 0.0})
     _, history = trained(part, model, train)
     assert history[-1]["loss"] < history[0]["loss"]
 

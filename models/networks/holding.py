@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from models.errors import CertifyError
 from models.networks.orthogonal import newton_schulz_step, polar_factor, random_orthogonal
+from models.networks.steepest import steepest_turn
 
 EAGER_DRIFT = 1.0  # from here on one step is not enough; below, every σ < √2
 LONGEST_WAY = 30  # steps; each multiplies a small singular value by 1.5
@@ -30,6 +31,9 @@ class Manifold(Protocol):
 
     def step(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """The weight one Newton-Schulz step nearer, and a bound on max σ² - 1 before it."""
+
+    def steepest(self, weight: Tensor, slope: Tensor) -> Tensor:
+        """A step along it, of norm 1 about as a matrix, that goes up a slope."""
 
     def one_matrix(self, weight: Tensor) -> bool:
         """Whether its rows, each flattened, should be one semi-orthogonal matrix."""
@@ -52,6 +56,11 @@ class Matrices:
         """As `newton_schulz_step`."""
         pulled, drifted = newton_schulz_step(self._matrices(weight))
         return pulled.reshape(weight.shape), drifted
+
+    def steepest(self, weight: Tensor, slope: Tensor) -> Tensor:
+        """As `steepest_turn`."""
+        turn = steepest_turn(self._matrices(weight), self._matrices(slope))
+        return turn.reshape(weight.shape)
 
     def one_matrix(self, weight: Tensor) -> bool:
         """Whether it is no stack."""

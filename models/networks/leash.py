@@ -47,7 +47,13 @@ class Leash:
     """
 
     def __init__(
-        self, network: nn.Module, *, interval: int, longest: int, generator: torch.Generator
+        self,
+        network: nn.Module,
+        *,
+        interval: int,
+        longest: int,
+        generator: torch.Generator,
+        short: bool = True,
     ) -> None:
         """A leash for some steps of training, such as an epoch.
 
@@ -56,9 +62,11 @@ class Leash:
             interval: steps to the first pull, and between pulls until their drift says otherwise.
             longest: most steps between two pulls.
             generator: draws the directions that large matrices are first looked at along.
+            short: whether pulls on large matrices are short; whole steps do where an optimiser
+                goes equally far along all directions.
         """
         self._held = list(held_weights(network))
-        self._directions = [_start(weight, generator) for weight in self._held]
+        self._directions = [_start(weight, generator) if short else None for weight in self._held]
         self._longest, self._pulls = longest, 0
         self.interval, self.drift = interval, 0.0
 

@@ -1,0 +1,50 @@
+"""Muon on the manifold: every step turns a held weight along all directions alike.
+
+Adam measures a gradient entry by entry, which says little of a matrix that may only turn: it goes
+far along the few directions that its steps agree on, and has to be pulled back from there.  A step
+of Muon has the spectral norm that it is asked for, so that a weight stays near by itself.
+
+Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.networks.holding import Held
+
+MOMENTUM = 0.95
+
+
+class Muon(torch.optim.Adam):
+    """Steps along their manifolds for held weights, Adam's for all others.
+
+    A group with a key `held` has the `Held` of each of its parameters there; its `lr` is the
+    spectral norm of a step.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """One step of every parameter that has a gradient; those of held weights are used up.
+
+        Args:
+            closure: handed on to Adam.
+        """
+        for group in self.param_groups:
+            for held in group.get("held", ()):
+                weight = held.parameter
+                if weight.grad is not None:
+                    _turn(held, weight.grad, self.state[weight], rate=group["lr"])
+                    weight.grad = None
+        return super().step(closure)
+
+
+def _turn(held: Held, gradient: Tensor, moments: dict[str, Any], *, rate: float) -> None:
+    """A held weight one step further; its momentum is where Adam has its mean gradient."""
+    weight = held.parameter
+    if "exp_avg" not in moments:
+        moments["exp_avg"] = torch.zeros_like(weight)
+    momentum = moments["exp_avg"].lerp_(gradient, 1 - MOMENTUM)
+    ahead = torch.lerp(gradient, momentum, MOMENTUM)  # Nesterov's: as it will be a step further
+    weight.sub_(held.manifold.steepest(weight, ahead), alpha=rate)
