@@ -34,7 +34,7 @@ SWEEPS: dict[str, tuple[float, ...]] = {
 """Values of each dial, from the most robust to the most accurate."""
 MORE: dict[str, tuple[float, ...]] = {
     "τ": (0.5, 1.0, 2.0, 4.0, 8.0, 16.0),
-    "m": (2.0, 1.0, 0.5, 0.3, 0.15),
+    "m": (4.0, 2.0, 1.0, 0.5, 0.3, 0.15),
     "α": (0.3, 1.0, 3.0, 10.0, 30.0),
 }
 NAMES = {"τ": "cross-entropy, τ", "m": "hinge, margin m", "α": "HKR, α"}
@@ -50,8 +50,9 @@ READING = (
     "Every point is the mean of some seeds of one setting: clean accuracy, and the share of test "
     "images that are right and certified at ε, from the proof of the exported file. Error bars "
     "are standard errors over the seeds. No setting is best at every ε: the front is what is left "
-    "when all that is beaten on both sides is taken away. A dial can be turned past its best: from "
-    "there towards robustness it loses clean accuracy and certifies no more.",
+    "when all that is beaten on both sides is taken away. A dial can be turned past its best at "
+    "either end: from there towards robustness it loses clean accuracy and certifies no more, and "
+    "towards accuracy it fits the training images more closely than new ones bear, and loses both.",
     "The conventions: the cross-entropy is (1/τ) CE(τ z), T = 1/τ in a job; the hinge asks for a "
     "gap of m between logits that are 1-Lipschitz together; HKR is -KR + α · hinge with a margin "
     f"of {HKR_MARGIN:g}, α from 0 to ∞. A library’s α in [0, 1) is α / (1 + α) of this one, and "
@@ -114,17 +115,22 @@ def conclude(outcomes: Sequence[Outcome], *, quick: bool) -> Finding:
     far = EPS.index(FAR)
     expectations: list[Expectation] = []
     for dial, values in sweeps.items():
-        clean = [points[dial, value]["clean"] for value in values]
+        clean = np.array([points[dial, value]["clean"] for value in values])
+        to_best = clean[: int(clean.argmax()) + 1]
         certified = np.array([points[dial, value]["certified"][far] for value in values])
         best = int(certified.argmax())
         from_best = certified[best:]
         expectations += [
             at_least(
-                f"{NAMES[dial]}: least gain of clean accuracy along it",
-                float(np.diff(clean).min()),
+                f"{NAMES[dial]}: least gain of clean accuracy on the way to its best",
+                float(np.diff(to_best).min(initial=1)),
                 -SLACK,
             ),
-            at_least(f"{NAMES[dial]}: clean accuracy gained in all", clean[-1] - clean[0], GAIN),
+            at_least(
+                f"{NAMES[dial]}: clean accuracy gained on the way to its best",
+                float(to_best[-1] - to_best[0]),
+                GAIN,
+            ),
             at_most(
                 f"{NAMES[dial]}: largest gain of certified accuracy at {FAR:g} beyond its best",
                 float(np.diff(from_best).max(initial=-1)),
