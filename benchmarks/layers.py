@@ -2,8 +2,9 @@
 
 Both networks are stepped in turn and timed by this process's own processor time, so that what else
 the machine does falls on neither; each ratio is of medians.  What holds the weights is within the
-constrained steps: a pull every 8 steps and a whole one every 32, as training does by default; then
-the share of it in the Fashion-MNIST example itself, where matrices drift far.
+constrained steps: a pull every 8 steps as training does by default, under Adam a whole one every
+64.  Rows of Muon hold its turns too, beside Adam's step of the free network; then the share of both
+in the Fashion-MNIST example itself.
 """
 
 import statistics
@@ -26,6 +27,7 @@ from models.networks.convolutions.near_orthogonal import Kernels
 from models.networks.geometry import Shift
 from models.networks.holding import ReshapedKernels, held_weights, hold
 from models.networks.leash import WHOLE_EVERY, Leash
+from models.networks.muon import Muon
 from models.networks.parametrizations.constraint import constrain
 from models.networks.parametrizations.orthogonal import cayley, cholesky
 from models.networks.shift_block import ShiftBlock
@@ -75,12 +77,15 @@ def shift() -> nn.Module:
 
 CASES: list[tuple[str, tuple[int, ...], Callable[[], nn.Module], Callable[[], nn.Module]]] = [
     ("dense, held", ROWS, lambda: hold(dense()), dense),
+    ("dense, held, Muon", ROWS, lambda: hold(dense()), dense),
     ("dense, Cayley", ROWS, lambda: constrain(dense(), cayley), dense),
     ("dense, Cholesky", ROWS, lambda: constrain(dense(), cholesky), dense),
     ("  torchlip SpectralLinear", ROWS, lambda: torchlip.SpectralLinear(WIDTH, WIDTH), dense),
     ("  orthogonium OrthoLinear", ROWS, lambda: OrthoLinear(WIDTH, WIDTH), dense),
     ("1×1, held", IMAGES, lambda: hold(pointwise(), manifold=ReshapedKernels()), pointwise),
+    ("1×1, held, Muon", IMAGES, lambda: hold(pointwise(), manifold=ReshapedKernels()), pointwise),
     ("shift block, held", IMAGES, shift, FreeShiftBlock),
+    ("shift block, held, Muon", IMAGES, shift, FreeShiftBlock),
     (
         "3×3, nearly orthogonal",
         IMAGES,
@@ -108,7 +113,8 @@ def run() -> None:
     print(f"{DEPTH} layers, batch {BATCH}, {WIDTH} features or {CHANNELS} channels of side {SIDE}")
     print(f"{'':<28}{'ms':>8}{'free ms':>9}{'ratio':>8}")
     for name, shape, make, make_free in CASES:
-        constrained, free = stepper(make, shape), stepper(make_free, shape)
+        constrained = stepper(make, shape, muon="Muon" in name)
+        free = stepper(make_free, shape)
         times: tuple[list[float], list[float]] = ([], [])
         lasting = 3 * ROUND if "held" in name else 12
         for _ in range((ROUND if "held" in name else 4) + lasting):
@@ -123,19 +129,25 @@ def run() -> None:
 
 
 def share_in_training(epochs: int = 2) -> None:
-    """Print what pulls add to the other work of the Fashion-MNIST example's first epochs."""
+    """Print what turns and pulls add to the other work of the Fashion-MNIST example's epochs."""
     job = load_job(JOB)
     train = load_data(job.data, seed=job.seed, folder=JOB.parent).train
-    spent, pull = [0.0], Leash.pull
+    spent, pull, turn = [0.0], Leash.pull, Muon.step
 
-    def timed(leash: Leash, **told: object) -> None:
-        begun = time.process_time()
-        pull(leash, **told)
-        spent[0] += time.process_time() - begun
+    def timed(work: Callable[..., object]) -> Callable[..., None]:
+        def measured(*given: object, **told: object) -> None:
+            begun = time.process_time()
+            work(*given, **told)
+            spent[0] += time.process_time() - begun
+
+        return measured
 
     told = {"classes": 10, "seed": 0}
     state = start_training(job.model, job.train, train, **told)
-    with mock.patch.object(Leash, "pull", timed):
+    with (
+        mock.patch.object(Leash, "pull", timed(pull)),
+        mock.patch.object(Muon, "step", timed(turn)),
+    ):
         for epoch in range(epochs):
             begun, spent[0] = time.process_time(), 0.0
             state, _ = train_epoch(
@@ -152,7 +164,9 @@ def middle(times: list[float]) -> float:
     return statistics.median(statistics.fmean(taken) for taken in rounds)
 
 
-def stepper(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> Callable[[], None]:
+def stepper(
+    make: Callable[[], nn.Module], shape: tuple[int, ...], *, muon: bool = False
+) -> Callable[[], None]:
     """A training step of some layers with a fold behind each."""
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
@@ -166,9 +180,10 @@ def stepper(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> Callable[[
     with torch.no_grad():
         for held in held_weights(network):
             held.parameter.copy_(held.manifold.random(held.parameter, generator=generator))
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
+    optimizer = optimizer_of(network, muon=muon)
     inputs, steps = torch.randn(shape, generator=generator), iter(range(10**6))
-    leash = Leash(network, interval=PULL_EVERY, longest=PULL_EVERY, generator=generator)
+    told = {"interval": PULL_EVERY, "longest": PULL_EVERY}
+    leash = Leash(network, **told, generator=generator, short=not muon)
 
     def step() -> None:
         loss = network(inputs).square().mean()
@@ -179,3 +194,14 @@ def stepper(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> Callable[[
             leash.pull(place="benchmark")
 
     return step
+
+
+def optimizer_of(network: nn.Module, *, muon: bool) -> torch.optim.Adam:
+    """Adam for everything, or Muon for what is held."""
+    if not muon:
+        return torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
+    held = list(held_weights(network))
+    turned = {id(weight.parameter) for weight in held}
+    free = [weight for weight in network.parameters() if id(weight) not in turned]
+    groups = [{"params": free}, {"params": [weight.parameter for weight in held], "held": held}]
+    return Muon(groups, lr=1e-4, fused=True)
