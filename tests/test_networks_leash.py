@@ -20,9 +20,9 @@ def held(*layers):
     return network
 
 
-def leashed(network, *, interval=1, longest=8):
+def leashed(network, *, interval=1, longest=8, short=True):
     generator = torch.Generator().manual_seed(1)
-    return Leash(network, interval=interval, longest=longest, generator=generator)
+    return Leash(network, interval=interval, longest=longest, generator=generator, short=short)
 
 
 def pushed(layer, factor, *, seed=0):
@@ -92,6 +92,17 @@ def test_only_whole_pulls_take_a_step(monkeypatch):
     assert len(steps) == 2
     rein.pull(place="", last=True)
     assert len(steps) == 3
+
+
+def test_where_no_pull_is_short_each_brings_all_directions_back():
+    for short in (True, False):
+        network = held(hold(nn.Linear(LARGE, LARGE)))
+        network[0].weight.data *= 1.05
+        rein = leashed(network, short=short)
+        rein.pull(place="")
+        left = torch.linalg.svdvals(network[0].weight.detach().double()) - 1
+        assert (left.abs() < 0.01).all() == (not short)
+        assert (rein.drift > 1) == (not short)  # of √128 times 1.05² - 1
 
 
 @pytest.mark.parametrize(
