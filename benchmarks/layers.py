@@ -27,7 +27,7 @@ from models.networks.convolutions.near_orthogonal import Kernels
 from models.networks.geometry import Shift
 from models.networks.holding import ReshapedKernels, held_weights, hold
 from models.networks.leash import WHOLE_EVERY, Leash
-from models.networks.muon import Muon
+from models.networks.muon import Muon, muon
 from models.networks.parametrizations.constraint import constrain
 from models.networks.parametrizations.orthogonal import cayley, cholesky
 from models.networks.shift_block import ShiftBlock
@@ -113,7 +113,7 @@ def run() -> None:
     print(f"{DEPTH} layers, batch {BATCH}, {WIDTH} features or {CHANNELS} channels of side {SIDE}")
     print(f"{'':<28}{'ms':>8}{'free ms':>9}{'ratio':>8}")
     for name, shape, make, make_free in CASES:
-        constrained = stepper(make, shape, muon="Muon" in name)
+        constrained = stepper(make, shape, turned="Muon" in name)
         free = stepper(make_free, shape)
         times: tuple[list[float], list[float]] = ([], [])
         lasting = 3 * ROUND if "held" in name else 12
@@ -165,7 +165,7 @@ def middle(times: list[float]) -> float:
 
 
 def stepper(
-    make: Callable[[], nn.Module], shape: tuple[int, ...], *, muon: bool = False
+    make: Callable[[], nn.Module], shape: tuple[int, ...], *, turned: bool = False
 ) -> Callable[[], None]:
     """A training step of some layers with a fold behind each."""
     torch.manual_seed(0)
@@ -180,10 +180,12 @@ def stepper(
     with torch.no_grad():
         for held in held_weights(network):
             held.parameter.copy_(held.manifold.random(held.parameter, generator=generator))
-    optimizer = optimizer_of(network, muon=muon)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
+    if turned:
+        optimizer = muon(network, rate=1e-4)
     inputs, steps = torch.randn(shape, generator=generator), iter(range(10**6))
     told = {"interval": PULL_EVERY, "longest": PULL_EVERY}
-    leash = Leash(network, **told, generator=generator, short=not muon)
+    leash = Leash(network, **told, generator=generator, short=not turned)
 
     def step() -> None:
         loss = network(inputs).square().mean()
@@ -194,14 +196,3 @@ def stepper(
             leash.pull(place="benchmark")
 
     return step
-
-
-def optimizer_of(network: nn.Module, *, muon: bool) -> torch.optim.Adam:
-    """Adam for everything, or Muon for what is held."""
-    if not muon:
-        return torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
-    held = list(held_weights(network))
-    turned = {id(weight.parameter) for weight in held}
-    free = [weight for weight in network.parameters() if id(weight) not in turned]
-    groups = [{"params": free}, {"params": [weight.parameter for weight in held], "held": held}]
-    return Muon(groups, lr=1e-4, fused=True)

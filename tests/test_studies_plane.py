@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from models.studies import boundary, koch, tightness
-from models.studies.points import fit, mirror_folds, signed_network
 from tests.studies import conclude, quick_outcomes, unmet
 
 
@@ -95,40 +94,3 @@ def test_a_change_inside_the_radius_is_caught():
     outcomes = quick_outcomes("tightness")
     outcomes[1]["ratios"][0] = 0.999
     assert unmet(conclude("tightness", outcomes)) == ["network on moons: least distance / radius"]
-
-
-def test_the_square_folds_to_a_twelfth_in_which_distances_to_the_snowflakes_are_the_same():
-    curves, rng = koch.snowflakes(), np.random.default_rng(2)
-    places = rng.random((2000, 2)).astype(np.float32)
-    folded = mirror_folds(koch.MIRRORS, centre=0.5)(torch.tensor(places)).double()
-    angles = torch.atan2(folded[:, 1], folded[:, 0]).rad2deg()
-    assert float(angles.min()) >= 59.99
-    assert float(angles.max()) <= 90.01
-    last = np.deg2rad(koch.MIRRORS[-1])
-    turn = np.array([[np.cos(last), np.sin(last)], [-np.sin(last), np.cos(last)]])
-    back = folded.numpy() @ turn + 0.5
-    assert curves.signed_distance(back) == pytest.approx(
-        curves.signed_distance(places.astype(np.float64)), abs=1e-6
-    )
-
-
-def test_the_folds_in_front_do_not_train():
-    points = torch.rand(50, 2, generator=torch.Generator().manual_seed(0))
-    view = mirror_folds(koch.MIRRORS, centre=0.5)
-    network = signed_network(points, widths=(8,), seed=0, view=view)
-    before = [value.clone() for value in network.state_dict().values()]
-    fit(network, lambda _: (network(points) - points[:, 0]).square().mean(), steps=3, rate=1e-2)
-    moved = {
-        name
-        for (name, value), old in zip(network.state_dict().items(), before, strict=True)
-        if not torch.equal(value, old)
-    }
-    assert moved == {"body.0.weight", "body.0.bias", "head.weight", "head.bias"}
-
-
-def test_what_is_asked_for_near_a_curve_is_half_as_steep_and_has_the_same_sign():
-    distances = torch.tensor([-0.2, -0.003, 0.0, 0.004, 0.3])
-    found = boundary.eased(distances)
-    assert torch.equal(found.sign(), distances.sign())
-    assert found[1:4].tolist() == pytest.approx([-0.0015, 0.0, 0.002])
-    assert (distances - found)[[0, 4]].tolist() == pytest.approx([-0.00375, 0.00375])

@@ -10,11 +10,14 @@ Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks"
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from models.networks.holding import Held
+from models.networks.holding import Held, held_weights
 
+BETAS = (0.9, 0.99)  # Adam's, for what is not held
 MOMENTUM = 0.95
+REST = 0.15
+"""Adam's learning rate for what is not held, as a share of the held weights' rate."""
 
 
 class Muon(torch.optim.Adam):
@@ -48,3 +51,20 @@ def _turn(held: Held, gradient: Tensor, moments: dict[str, Any], *, rate: float)
     momentum = moments["exp_avg"].lerp_(gradient, 1 - MOMENTUM)
     ahead = torch.lerp(gradient, momentum, MOMENTUM)  # Nesterov's: as it will be a step further
     weight.sub_(held.manifold.steepest(weight, ahead), alpha=rate)
+
+
+def muon(network: nn.Module, *, rate: float) -> Muon:
+    """The optimiser of a network's held weights, and of its others.
+
+    Args:
+        network: to be trained.
+        rate: the largest spectral norm of a step.
+
+    Returns:
+        One whose groups have their largest rate in `peak`; `lr` is to be set from it.
+    """
+    held = list(held_weights(network))
+    turned = {id(weight.parameter) for weight in held}
+    rest = [parameter for parameter in network.parameters() if id(parameter) not in turned]
+    weights = {"params": [weight.parameter for weight in held], "held": held, "peak": rate}
+    return Muon([{"params": rest, "peak": rate * REST}, weights], lr=rate, betas=BETAS, fused=True)

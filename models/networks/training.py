@@ -22,7 +22,7 @@ from models.networks.classifier import Classifier, folded, initial_classifier, r
 from models.networks.descent import Team, descend
 from models.networks.holding import ADVICE, held_weights, refuse_infinite
 from models.networks.leash import Leash
-from models.networks.muon import Muon
+from models.networks.muon import BETAS, muon
 from models.networks.schedules import rate_factor
 from models.networks.training_state import (
     Progress,
@@ -38,9 +38,7 @@ from models.networks.validation import refuse_empty
 from models.splits import Examples
 from models.train_spec import TrainSpec
 
-BETAS = (0.9, 0.99)
-HEAD_RATES = {"adam": 0.75, "muon": 0.15}
-"""Learning rate of head and biases, which go by Adam, as a share of the orthogonal matrices'."""
+HEAD_RATE = 0.75  # Adam's learning rate of head and biases, of the orthogonal matrices'
 FULL_RATE_ENTRIES = 400**2  # larger matrices take smaller steps: 512 × 6144 ran to NaN without
 
 
@@ -172,23 +170,18 @@ def finished_network(
 
 
 def _optimizer(network: Classifier, train: TrainSpec) -> torch.optim.Adam:
-    """One with a peak rate for each held weight; `lr` is set from it at every step."""
+    """One with a peak rate in each of its groups; `lr` is set from it at every step."""
     rate = train.learning_rate
-    held = list(held_weights(network))
-    named = {id(weight.parameter) for weight in held}
+    if train.optimizer == "muon":
+        return muon(network, rate=rate)
+    held = [weight.parameter for weight in held_weights(network)]
+    named = {id(weight) for weight in held}
     free = [parameter for parameter in network.parameters() if id(parameter) not in named]
-    peak = rate * HEAD_RATES[train.optimizer]
-    groups: list[dict[str, object]] = [{"params": free, "peak": peak}]
+    groups: list[dict[str, object]] = [{"params": free, "peak": rate * HEAD_RATE}]
     for weight in held:
-        group: dict[str, object] = {"params": [weight.parameter], "peak": rate}
-        if train.optimizer == "muon":
-            group["held"] = [weight]
-        else:
-            entries = weight.parameter.numel()
-            group["peak"] = rate * min(1.0, math.sqrt(FULL_RATE_ENTRIES / entries))
-        groups.append(group)
-    kind = Muon if train.optimizer == "muon" else torch.optim.Adam
-    return kind(groups, lr=rate, betas=BETAS, fused=True)
+        scale = min(1.0, math.sqrt(FULL_RATE_ENTRIES / weight.numel()))
+        groups.append({"params": [weight], "peak": rate * scale})
+    return torch.optim.Adam(groups, lr=rate, betas=BETAS, fused=True)
 
 
 def _refuse_broken(network: Classifier, *, place: str) -> None:

@@ -19,7 +19,7 @@ from models.networks.classifier import Classifier, folded, initial_classifier
 from models.networks.holding import held_weights, pull_back
 from models.networks.losses.choice import loss_of
 from models.networks.losses.cross_entropies import binary_cross_entropy_loss, cross_entropy_loss
-from models.networks.training import BETAS
+from models.networks.muon import BETAS
 from models.splits import Dataset, Split
 from models.studies.finding import Finding, Panel, at_least, at_most, near, series
 from models.studies.registry import Outcome, Setting

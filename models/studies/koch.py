@@ -16,9 +16,6 @@ SIZES = (0.87, 0.45)
 """Side of each snowflake's first triangle, as a share of the square's."""
 NEAREST = 16
 """Segments that are looked at for each point first."""
-MIRRORS = (0.0, 90.0, -30.0, -60.0)
-"""Normals of mirror axes through the middle, in degrees: folded at one after another, towards its
-normal, the square becomes a twelfth of itself, and the snowflakes twelve times the same curve."""
 Places = Float[np.ndarray, "_ 2"]
 
 

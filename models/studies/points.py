@@ -1,11 +1,10 @@
 """A 1-Lipschitz function of few inputs: trained, shipped and proved as a classifier is.
 
-One orthogonal layer after another and a head of unit length give f, behind a fixed view of the
-points where one is given.  What is proved is the file that would ship, of logits (-f/2, f/2): the
-bound of their gap is the bound of f.
+One orthogonal layer after another and a head of unit length give f.  What is proved is the file
+that would ship, of logits (-f/2, f/2): the bound of their gap is the bound of f.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,16 +14,15 @@ from torch import Tensor, nn
 
 from models.networks.activations import AbsHalf
 from models.networks.blank import blank
-from models.networks.holding import held_weights, hold, next_interval, pull_back, refuse_infinite
+from models.networks.holding import held_weights, hold, pull_back, refuse_infinite
+from models.networks.muon import muon
 from models.networks.onnx_export import export_onnx
 from models.networks.schedules import rate_factor
 from models.networks.shipping import shipped
-from models.networks.training import BETAS
 from models.proof.bounds import Bounds, prove
 from models.proof.program import Program, logits_in_float64
 from models.proof.reading.reader import read_program
 
-LONGEST_INTERVAL = 1  # steps between projections: small networks drift fast
 AT_ONCE = 2**15  # points through a network in float64: a million need more than the memory there is
 Points = Float[Tensor, "examples inputs"]
 
@@ -37,14 +35,13 @@ class SignedNetwork(nn.Module):
         layers: list[nn.Module] = []
         for before, width in zip((inputs, *widths), widths, strict=False):
             layers += [hold(nn.Linear(before, width)), AbsHalf(width)]
-        self.view = nn.Sequential()
         self.body = nn.Sequential(*layers)
         self.head = hold(nn.Linear(widths[-1], 1))
         self.inputs = inputs
 
     def forward(self, points: Points) -> Float[Tensor, " examples"]:
         """The function f at each point."""
-        value: Tensor = self.head(self.body(self.view(points)))
+        value: Tensor = self.head(self.body(points))
         return value[:, 0]
 
     @torch.no_grad()
@@ -54,29 +51,23 @@ class SignedNetwork(nn.Module):
         pair = blank(lambda: nn.Linear(self.head.in_features, 2))
         pair.weight.copy_(torch.cat((-head["weight"], head["weight"])) / 2)
         pair.bias.copy_(torch.cat((-head["bias"], head["bias"])) / 2)
-        layers = map(shipped, [*self.view, *self.body])
-        return nn.Sequential(nn.Flatten(), *layers, pair).eval()
+        return nn.Sequential(nn.Flatten(), *map(shipped, self.body), pair).eval()
 
 
 @torch.no_grad()
-def signed_network(
-    points: Points, *, widths: tuple[int, ...], seed: int, view: nn.Sequential | None = None
-) -> SignedNetwork:
+def signed_network(points: Points, *, widths: tuple[int, ...], seed: int) -> SignedNetwork:
     """A network at its start: random orthogonal matrices, and folds between some of the points.
 
     Args:
         points: where the function is to be learned.
         widths: features of each orthogonal layer.
         seed: of the matrices, and of the places that are folded at.
-        view: layers in front that stretch nothing and do not train; none if left out.
     """
     generator = torch.Generator().manual_seed(seed)
     network = blank(lambda: SignedNetwork(points.shape[1], widths))
     for held in held_weights(network):
         held.parameter.copy_(held.manifold.random(held.parameter, generator=generator))
-    if view is not None:
-        network.view = view
-    features = network.view(points)
+    features = points
     for layer in network.body:
         if isinstance(layer, nn.Linear):
             layer.bias.zero_()
@@ -90,27 +81,6 @@ def signed_network(
     return network
 
 
-@torch.no_grad()
-def mirror_folds(normals: Sequence[float], *, centre: float) -> nn.Sequential:
-    """The plane folded at axes through a point, one after another; nothing in it trains.
-
-    Args:
-        normals: of the axes, in degrees; each fold keeps the side that its normal points to.
-        centre: both coordinates of the point.
-    """
-    layers: list[nn.Module] = []
-    before = torch.eye(2, dtype=torch.float64)
-    for angle in torch.tensor(normals, dtype=torch.float64).deg2rad():
-        across = torch.stack((angle.cos(), angle.sin()))
-        rows = torch.stack((across, across.flip(0) * torch.tensor([-1.0, 1.0])))
-        layer = blank(lambda: nn.Linear(2, 2)).requires_grad_(False)
-        layer.weight.copy_(rows @ before.T)
-        layer.bias.copy_(torch.zeros(2) if layers else -rows.sum(dim=1) * centre)
-        layers += [layer, AbsHalf(2)]
-        before = rows
-    return nn.Sequential(*layers)
-
-
 def fit(
     network: SignedNetwork,
     loss: Callable[[int], Tensor],
@@ -119,32 +89,29 @@ def fit(
     rate: float,
     watch: Callable[[int], None] | None = None,
 ) -> None:
-    """Train with Adam and a rate that falls to 0 in a line; the network itself is changed.
+    """Train by Muon at a rate that falls to 0 in a line; the network itself is changed.
 
     Args:
         network: to be trained.
         loss: of the network as it stands, at a step.
         steps: how many.
-        rate: largest step.
+        rate: largest spectral norm of a step.
         watch: told each step after its projection.
 
     Raises:
         CertifyError: If training diverges.
     """
-    optimizer = torch.optim.Adam(network.parameters(), lr=rate, betas=BETAS, fused=True)
-    interval, last = 1, 0
+    optimizer = muon(network, rate=rate)
     for step in range(steps):
         factor = rate_factor(step, total=steps, warm_up=0.02, schedule="linear")
         for group in optimizer.param_groups:
-            group["lr"] = rate * factor
+            group["lr"] = group["peak"] * factor
         optimizer.zero_grad()
         found = loss(step)
         torch.autograd.backward(found)
         optimizer.step()
-        if step - last >= interval or step == steps - 1:
-            refuse_infinite(float(found.detach()), place=f"step {step}")
-            drifted = pull_back(network, place=f"step {step}")
-            interval, last = next_interval(interval, drift=drifted, longest=LONGEST_INTERVAL), step
+        refuse_infinite(float(found.detach()), place=f"step {step}")
+        pull_back(network, place=f"step {step}")
         if watch is not None:
             watch(step)
 

@@ -49,12 +49,12 @@ def runs(*, quick: bool) -> list[Setting]:
     steps = 300 if quick else 2000
     return [
         {"kind": "exact"},
-        {"kind": "squares", "steps": 400, "rate": 8e-3, "widths": (4,)},
-        {"kind": "line", "steps": steps, "rate": 6e-3, "widths": (64, 64)},
+        {"kind": "squares", "steps": 400, "rate": 5e-2, "widths": (4,)},
+        {"kind": "line", "steps": steps, "rate": 2e-2, "widths": (64, 64)},
         {
             "kind": "moons",
             "steps": steps,
-            "rate": 6e-3,
+            "rate": 2e-2,
             "widths": (64, 64),
             "examples": 1000 if quick else 5000,
         },

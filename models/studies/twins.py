@@ -12,8 +12,8 @@ from models.networks.classifier import Classifier, folded, initial_classifier
 from models.networks.holding import pull_back
 from models.networks.losses.choice import loss_of
 from models.networks.losses.cross_entropies import cross_entropy_loss
+from models.networks.muon import BETAS
 from models.networks.schedules import rate_factor
-from models.networks.training import BETAS
 from models.splits import Split
 
 BATCH = 128
