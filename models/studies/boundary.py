@@ -57,8 +57,8 @@ def runs(*, quick: bool) -> list[Setting]:
     return [
         {
             "widths": (160,) * 8,
-            "rate": 2e-2,
-            "steps": 6000,
+            "rate": 1e-2,
+            "steps": 9000,
             "examples": 1_000_000,
             "near": 0.65,
             "closer": True,
