@@ -32,7 +32,7 @@ class Muon(torch.optim.Adam):
         """One step of every parameter that has a gradient; those of held weights are used up.
 
         Args:
-            closure: handed on to Adam.
+            closure: handed on to Adam; held weights go by the gradients that are there.
         """
         for group in self.param_groups:
             for held in group.get("held", ()):
