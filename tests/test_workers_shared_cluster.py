@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 
 import psutil
 import pytest
@@ -117,3 +119,14 @@ def test_the_token_may_come_from_the_environment_and_is_not_told(monkeypatch, tm
     with pytest.raises(ClusterError, match="no cluster answers") as refusal:
         connect("http://127.0.0.1:1")
     assert "s3cret" not in str(refusal.value)
+
+
+def test_one_that_ends_by_itself_does_not_keep_others_from_being_killed():
+    children = [
+        subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({seconds})"])
+        for seconds in (0, 600)
+    ]
+    family = [psutil.Process(child.pid) for child in children]
+    children[0].wait()
+    head._kill(family)
+    assert children[1].wait(timeout=30) < 0

@@ -12,6 +12,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -126,13 +128,20 @@ def stop_head(head: Head) -> bool:
     process = head.process()
     if process:
         family = [process, *process.children(recursive=True)]
-        process.terminate()
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
         psutil.wait_procs([process], timeout=STOP_SECONDS)
         _, left = psutil.wait_procs(family, timeout=PARTING_SECONDS)
-        for each in left:  # runs that wait for what is gone
-            each.kill()
+        _kill(left)  # runs that wait for what is gone
     _record_file().unlink(missing_ok=True)
     return process is not None
+
+
+def _kill(processes: Iterable[psutil.Process]) -> None:
+    """Kill processes; any that ends by itself meanwhile is gone as well."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def answers(address: str, token: str) -> int:
