@@ -55,6 +55,22 @@ def test_each_matrix_of_a_stack_is_orthogonalised_by_itself():
     assert torch.equal(found[2], torch.zeros(6, 4))
 
 
+@pytest.mark.parametrize("flush", [False, True])
+def test_a_slope_of_any_length_in_float32_is_orthogonalised_and_none_is_no_step(flush):
+    M = normal(6, 4).float()
+    asked = orthogonalised(M)
+    torch.set_flush_denormal(flush)  # as GPUs and some servers do
+    try:
+        for scale in (1e-15, 1e-9, 1e9, 1e18):
+            torch.testing.assert_close(orthogonalised(scale * M), asked, atol=1e-5, rtol=0)
+        assert torch.equal(orthogonalised(0 * M), torch.zeros(6, 4))
+        assert torch.linalg.matrix_norm(orthogonalised(1e-30 * M), ord=2) < 1.25
+        for lost in (1e25, float("inf"), float("nan")):
+            assert not orthogonalised(lost * M).isfinite().any()
+    finally:
+        torch.set_flush_denormal(False)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_tangent_keeps_a_matrix_orthogonal_to_first_order_and_is_its_own_tangent(shape):
     W = orthogonal(*shape)

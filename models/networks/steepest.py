@@ -17,7 +17,8 @@ POLYNOMIAL = (3.4445, -4.7750, 2.0315)
 from 1."""
 STEPS = 3
 """Of the polynomial: what is above a fortieth of the largest singular value comes near 1."""
-TINY = 1e-30
+TINY = 1e-30  # least sum of squares that is divided by; a shorter slope gets a shorter step
+LEAST_SHARE = 1e-6  # below the largest σ² of any matrix whose σ² sum to 1; both stay normal numbers
 
 Matrix = Float[Tensor, "*stack out in"]
 
@@ -49,15 +50,16 @@ def orthogonalised(direction: Matrix) -> Matrix:
     All work but the first and the last product is on the Gram matrix of the shorter side.
 
     Returns:
-        A matrix of the same singular vectors; 0 for 0.
+        A matrix of the same singular vectors; 0 for 0, NaN where an entry is not finite or is
+        beyond the square root of what the numbers can hold.
     """
     tall = direction.shape[-2] >= direction.shape[-1]
     A = direction if tall else direction.mT
     gram = A.mT @ A
-    scale = torch.linalg.matrix_norm(gram, keepdim=True).clamp_min(TINY)
+    scale = gram.diagonal(dim1=-2, dim2=-1).sum(dim=-1)[..., None, None].clamp_min(TINY)
     gram = gram / scale
     square = gram @ gram
-    largest = torch.linalg.matrix_norm(square, keepdim=True).clamp_min(TINY) ** 0.5  # of σ², above
+    largest = torch.linalg.matrix_norm(square, keepdim=True).sqrt().clamp_min(LEAST_SHARE)
     gram, scale = gram / largest, scale * largest
     factor = _factor(gram, square / largest**2)
     change = factor / scale.sqrt()
