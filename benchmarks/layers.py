@@ -180,9 +180,11 @@ def stepper(
     with torch.no_grad():
         for held in held_weights(network):
             held.parameter.copy_(held.manifold.random(held.parameter, generator=generator))
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
-    if turned:
-        optimizer = muon(network, rate=1e-4)
+    optimizer = (
+        muon(network, rate=1e-4)
+        if turned
+        else torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
+    )
     inputs, steps = torch.randn(shape, generator=generator), iter(range(10**6))
     told = {"interval": PULL_EVERY, "longest": PULL_EVERY}
     leash = Leash(network, **told, generator=generator, short=not turned)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load
+from safetensors.torch import load, save
 from sklearn.datasets import load_digits
 from torch import nn
 
@@ -9,6 +9,7 @@ from models.errors import CertifyError, JobError
 from models.loss_spec import LOSSES, CertifiedRadiusLossSpec, CrossEntropyLossSpec, EmmaLossSpec
 from models.model_spec import LinearSpec, MlpSpec
 from models.networks.averaging import newest_share
+from models.networks.holding import Matrices
 from models.networks.orthogonal import drift
 from models.networks.schedules import rate_factor
 from models.networks.training import finished_network, start_training, train_epoch
@@ -50,6 +51,47 @@ def noise_split(input_shape, classes, *, examples, dtype=np.uint8):
     if dtype == np.float32:
         images = images.astype(np.float32) / np.float32(255)
     return Split(images, rng.integers(0, classes, examples), np.arange(examples))
+
+
+def test_each_optimiser_has_a_rate_of_its_own_and_a_given_one_wins():
+    assert (TrainSpec().optimizer, TrainSpec().learning_rate) == ("muon", 2e-2)
+    assert TrainSpec(optimizer="adam").learning_rate == 4e-3
+    assert TrainSpec(optimizer="adam", learning_rate=1e-2).learning_rate == 1e-2
+    with pytest.raises(ValueError, match="'muon' or 'adam'"):
+        TrainSpec(optimizer="sgd")
+
+
+def test_the_state_holds_the_moments_that_the_optimiser_has_and_no_others(digits):
+    part, _ = digits
+    for train, squares in ((TRAIN, 0), (ADAM, 2)):
+        fresh, _ = trained(part, train=train, epochs=0)
+        assert not [name for name in load(fresh) if name.startswith("adam.")]
+        tensors = load(trained(part, train=train, epochs=1)[0])
+        assert len([name for name in tensors if name.startswith("adam.mean.")]) == 6
+        held = [name for name in tensors if name.startswith("adam.square.body.")]
+        assert len([name for name in held if name.endswith("weight")]) == squares
+
+
+@pytest.mark.parametrize("train", [TRAIN, ADAM])
+def test_moments_outlive_the_epoch(digits, train):
+    part, _ = digits
+    told = {"classes": 10, "seed": 0, "epoch": 1, "device": "cpu"}
+    state, _ = trained(part, train=train, epochs=1)
+    forgotten = {n: t for n, t in load(state).items() if not n.startswith("adam.")}
+    kept, _ = train_epoch(state, MODEL, train, part, **told)
+    lost, _ = train_epoch(save(forgotten), MODEL, train, part, **told)
+    assert not torch.equal(load(kept)["network.head.weight"], load(lost)["network.head.weight"])
+
+
+def test_under_muon_every_pull_on_a_large_matrix_is_whole(digits, monkeypatch):
+    part, _ = digits
+    steps, step = [], Matrices.step
+    monkeypatch.setattr(Matrices, "step", lambda self, w: steps.append(w.shape) or step(self, w))
+    for train, most in ((TRAIN, 22), (ADAM, 3)):
+        steps.clear()
+        often = train.model_copy(update={"project_every": 1, "epochs": 1})
+        trained(part, MlpSpec(widths=(128, 128)), often)
+        assert len([shape for shape in steps if shape == (128, 128)]) == most
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])

@@ -136,6 +136,12 @@ def held_weights(network: nn.Module) -> Iterator[Held]:
             yield Held(layer.get_parameter(name), manifold)
 
 
+def free_weights(network: nn.Module) -> list[nn.Parameter]:
+    """Every parameter of a network that is not held."""
+    held = {id(weight.parameter) for weight in held_weights(network)}
+    return [parameter for parameter in network.parameters() if id(parameter) not in held]
+
+
 @torch.no_grad()
 def pull_back(network: nn.Module, *, place: str) -> float:
     """Pull every held weight back; the largest drift before.

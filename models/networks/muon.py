@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.networks.holding import Held, held_weights
+from models.networks.holding import Held, free_weights, held_weights
 
 BETAS = (0.9, 0.99)  # Adam's, for what is not held
 MOMENTUM = 0.95
@@ -64,7 +64,8 @@ def muon(network: nn.Module, *, rate: float) -> Muon:
         One whose groups have their largest rate in `peak`; `lr` is to be set from it.
     """
     held = list(held_weights(network))
-    turned = {id(weight.parameter) for weight in held}
-    rest = [parameter for parameter in network.parameters() if id(parameter) not in turned]
-    weights = {"params": [weight.parameter for weight in held], "held": held, "peak": rate}
-    return Muon([{"params": rest, "peak": rate * REST}, weights], lr=rate, betas=BETAS, fused=True)
+    groups = [
+        {"params": free_weights(network), "peak": rate * REST},
+        {"params": [weight.parameter for weight in held], "held": held, "peak": rate},
+    ]
+    return Muon(groups, lr=rate, betas=BETAS, fused=True)

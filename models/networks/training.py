@@ -20,7 +20,7 @@ from models.networks.augmentation import augmented
 from models.networks.averaging import moved, newest_share
 from models.networks.classifier import Classifier, folded, initial_classifier, refuse_unshippable
 from models.networks.descent import Team, descend
-from models.networks.holding import ADVICE, held_weights, refuse_infinite
+from models.networks.holding import ADVICE, free_weights, held_weights, refuse_infinite
 from models.networks.leash import Leash
 from models.networks.muon import BETAS, muon
 from models.networks.schedules import rate_factor
@@ -174,13 +174,10 @@ def _optimizer(network: Classifier, train: TrainSpec) -> torch.optim.Adam:
     rate = train.learning_rate
     if train.optimizer == "muon":
         return muon(network, rate=rate)
-    held = [weight.parameter for weight in held_weights(network)]
-    named = {id(weight) for weight in held}
-    free = [parameter for parameter in network.parameters() if id(parameter) not in named]
-    groups: list[dict[str, object]] = [{"params": free, "peak": rate * HEAD_RATE}]
-    for weight in held:
-        scale = min(1.0, math.sqrt(FULL_RATE_ENTRIES / weight.numel()))
-        groups.append({"params": [weight], "peak": rate * scale})
+    groups = [{"params": free_weights(network), "peak": rate * HEAD_RATE}]
+    for held in held_weights(network):
+        scale = min(1.0, math.sqrt(FULL_RATE_ENTRIES / held.parameter.numel()))
+        groups.append({"params": [held.parameter], "peak": rate * scale})
     return torch.optim.Adam(groups, lr=rate, betas=BETAS, fused=True)
 
 

@@ -17,8 +17,8 @@ from models.networks.classifier import Classifier, blank_classifier
 
 WEIGHTS = "network."
 AVERAGE = "average."
-MEANS = "adam.mean."
-SQUARES = "adam.square."
+MOMENTS = {"adam.mean.": "exp_avg", "adam.square.": "exp_avg_sq"}
+"""Where the state has what the optimiser calls so: of a held weight under Muon only the mean."""
 PROGRESS = "progress"
 
 
@@ -49,8 +49,7 @@ def pack(
     tensors |= {AVERAGE + name: value for name, value in average.items()}
     for name, parameter in network.named_parameters():
         moments = optimizer.state[parameter]
-        tensors[MEANS + name] = moments.get("exp_avg", torch.zeros_like(parameter))
-        tensors[SQUARES + name] = moments.get("exp_avg_sq", torch.zeros_like(parameter))
+        tensors |= {at + name: moments[key] for at, key in MOMENTS.items() if key in moments}
     counters = (progress.epochs, progress.steps, progress.project_every)
     tensors[PROGRESS] = torch.tensor(counters, dtype=torch.int64)
     stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
@@ -93,11 +92,15 @@ def unpack_moments(
 ) -> None:
     """Give the optimiser the moments of a run; `network` is already where it will train."""
     for name, parameter in network.named_parameters():
-        optimizer.state[parameter] = {
-            "step": torch.tensor(float(steps), device=parameter.device),
-            "exp_avg": tensors[MEANS + name].to(parameter.device, copy=True),
-            "exp_avg_sq": tensors[SQUARES + name].to(parameter.device, copy=True),
+        device = parameter.device
+        moments = {
+            key: tensors[at + name].to(device, copy=True)
+            for at, key in MOMENTS.items()
+            if at + name in tensors
         }
+        if moments:
+            step = torch.tensor(float(steps), device=device)
+            optimizer.state[parameter] = {"step": step, **moments}
 
 
 def unpack_average(tensors: Mapping[str, Tensor], *, device: str) -> dict[str, Tensor]:
