@@ -93,8 +93,8 @@ class TrainSpec(Spec):
     """Share of the examples that every fold turns at the start: with few a network begins almost
     linear, which fits less in short runs and in long ones leaves larger radii on new images."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the forward pass; weights and projections stay float32.  bfloat16 needs matrix units for
-    it: a GPU's, or those of a processor that has `amx_bf16`."""
+    """Of the forward pass, and of Muon's products; weights and projections stay float32.  bfloat16
+    needs matrix units for it: a GPU's, or those of a processor that has `amx_bf16`."""
     augment: AugmentSpec = AugmentSpec()
     """How training images are varied."""
     average: AverageSpec | None = None

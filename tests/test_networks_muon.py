@@ -124,6 +124,24 @@ def test_steps_are_those_of_nesterovs_momentum_along_the_manifold():
         assert held.parameter.grad is None
 
 
+@pytest.mark.parametrize("manifold", [Matrices(), ReshapedKernels(), Kernels((8, 8))])
+def test_steps_in_bfloat16_go_nearly_as_far_the_same_way(manifold):
+    shape = (24, 16) if manifold == Matrices() else (24, 16, 3, 3)
+    generator = torch.Generator().manual_seed(0)
+    start = manifold.random(torch.empty(shape), generator=generator)
+    moved = []
+    for bfloat16 in (False, True):
+        held = Held(nn.Parameter(start.clone()), manifold)
+        group = {"params": [held.parameter], "held": [held], "bfloat16": bfloat16}
+        optimizer = Muon([group], lr=0.1)
+        held.parameter.grad = normal(*shape, seed=3).float()
+        optimizer.step()
+        moved.append(held.parameter.detach() - start)
+        assert optimizer.state[held.parameter]["exp_avg"].dtype is torch.float32
+    assert not torch.equal(*moved)
+    assert (moved[1] - moved[0]).norm() < 0.06 * moved[0].norm()
+
+
 def test_all_other_weights_go_as_adam_takes_them():
     layers = [nn.Linear(5, 3) for _ in range(2)]
     layers[1].load_state_dict(layers[0].state_dict())

@@ -10,6 +10,7 @@ from models.loss_spec import LOSSES, CertifiedRadiusLossSpec, CrossEntropyLossSp
 from models.model_spec import LinearSpec, MlpSpec
 from models.networks.averaging import newest_share
 from models.networks.holding import Matrices
+from models.networks.muon import Muon
 from models.networks.orthogonal import drift
 from models.networks.schedules import rate_factor
 from models.networks.training import finished_network, start_training, train_epoch
@@ -428,7 +429,17 @@ def test_the_half_wave_is_at_the_half_in_its_middle():
     assert rate_factor(99, total=100, warm_up=0.0, schedule="cosine") < 3e-4
 
 
-def test_bfloat16_is_for_the_forward_pass_alone(digits):
+def test_bfloat16_is_for_the_forward_pass_and_muons_products(digits, monkeypatch):
+    part, _ = digits
+    cast = []
+    turn = Muon.step
+    monkeypatch.setattr(Muon, "step", lambda self: cast.append(self.param_groups[1]) or turn(self))
+    trained(part, train=TRAIN.model_copy(update={"precision": "bfloat16"}))
+    assert cast
+    assert all(group["bfloat16"] for group in cast)
+
+
+def test_weights_and_moments_stay_float32_under_bfloat16(digits):
     part, _ = digits
     train = TRAIN.model_copy(update={"precision": "bfloat16"})
     state, history = trained(part, train=train)

@@ -24,7 +24,7 @@ class Muon(torch.optim.Adam):
     """Steps along their manifolds for held weights, Adam's for all others.
 
     A group with a key `held` has the `Held` of each of its parameters there; its `lr` is the
-    spectral norm of a step.
+    spectral norm of a step, and `bfloat16` says whether the products that find one are cast to it.
     """
 
     @torch.no_grad()
@@ -38,7 +38,9 @@ class Muon(torch.optim.Adam):
             for held in group.get("held", ()):
                 weight = held.parameter
                 if weight.grad is not None:
-                    _turn(held, weight.grad, self.state[weight], rate=group["lr"])
+                    cast = group.get("bfloat16", False)
+                    with torch.autocast(weight.device.type, torch.bfloat16, enabled=cast):
+                        _turn(held, weight.grad, self.state[weight], rate=group["lr"])
                     weight.grad = None
         return super().step(closure)
 
@@ -53,12 +55,14 @@ def _turn(held: Held, gradient: Tensor, moments: dict[str, Any], *, rate: float)
     weight.sub_(held.manifold.steepest(weight, ahead), alpha=rate)
 
 
-def muon(network: nn.Module, *, rate: float) -> Muon:
+def muon(network: nn.Module, *, rate: float, bfloat16: bool = False) -> Muon:
     """The optimiser of a network's held weights, and of its others.
 
     Args:
         network: to be trained.
         rate: the largest spectral norm of a step.
+        bfloat16: whether the products that find a step are cast to it; momenta and weights stay
+            float32.
 
     Returns:
         One whose groups have their largest rate in `peak`; `lr` is to be set from it.
@@ -66,6 +70,11 @@ def muon(network: nn.Module, *, rate: float) -> Muon:
     held = list(held_weights(network))
     groups = [
         {"params": free_weights(network), "peak": rate * REST},
-        {"params": [weight.parameter for weight in held], "held": held, "peak": rate},
+        {
+            "params": [weight.parameter for weight in held],
+            "held": held,
+            "peak": rate,
+            "bfloat16": bfloat16,
+        },
     ]
     return Muon(groups, lr=rate, betas=BETAS, fused=True)

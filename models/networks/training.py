@@ -173,7 +173,7 @@ def _optimizer(network: Classifier, train: TrainSpec) -> torch.optim.Adam:
     """One with a peak rate in each of its groups; `lr` is set from it at every step."""
     rate = train.learning_rate
     if train.optimizer == "muon":
-        return muon(network, rate=rate)
+        return muon(network, rate=rate, bfloat16=train.precision == "bfloat16")
     groups = [{"params": free_weights(network), "peak": rate * HEAD_RATE}]
     for held in held_weights(network):
         scale = min(1.0, math.sqrt(FULL_RATE_ENTRIES / held.parameter.numel()))
