@@ -3,13 +3,14 @@
 Both networks are stepped in turn and timed by this process's own processor time, so that what else
 the machine does falls on neither; each ratio is of medians.  What holds the weights is within the
 constrained steps: a pull every 8 steps as training does by default, under Adam a whole one every
-64.  Rows of Muon hold its turns too, beside Adam's step of the free network; then the share of both
-in the Fashion-MNIST example itself.
+64.  Rows of Muon hold its turns too, beside Adam's step of the free network where they do not say
+otherwise; then the share of both in the Fashion-MNIST example itself.
 """
 
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from unittest import mock
 
 import torch
@@ -36,7 +37,7 @@ from models.train_spec import TrainSpec
 from workers.data import load_data
 
 BATCH, DEPTH, PULL_EVERY = 256, 3, TrainSpec().project_every
-ROUND = PULL_EVERY * WHOLE_EVERY  # steps that hold one whole pull
+WARM_UP, FEWEST, RATE = 8, 24, 1e-4
 WIDTH, CHANNELS, SIDE = 512, 64, 8
 ROWS, IMAGES = (BATCH, WIDTH), (BATCH, CHANNELS, SIDE, SIDE)
 
@@ -75,55 +76,86 @@ def shift() -> nn.Module:
     return blank(lambda: ShiftBlock(CHANNELS, image=(SIDE, SIDE), shifted=1 / 16))
 
 
-CASES: list[tuple[str, tuple[int, ...], Callable[[], nn.Module], Callable[[], nn.Module]]] = [
-    ("dense, held", ROWS, lambda: hold(dense()), dense),
-    ("dense, held, Muon", ROWS, lambda: hold(dense()), dense),
-    ("dense, Cayley", ROWS, lambda: constrain(dense(), cayley), dense),
-    ("dense, Cholesky", ROWS, lambda: constrain(dense(), cholesky), dense),
-    ("  torchlip SpectralLinear", ROWS, lambda: torchlip.SpectralLinear(WIDTH, WIDTH), dense),
-    ("  orthogonium OrthoLinear", ROWS, lambda: OrthoLinear(WIDTH, WIDTH), dense),
-    ("1×1, held", IMAGES, lambda: hold(pointwise(), manifold=ReshapedKernels()), pointwise),
-    ("1×1, held, Muon", IMAGES, lambda: hold(pointwise(), manifold=ReshapedKernels()), pointwise),
-    ("shift block, held", IMAGES, shift, FreeShiftBlock),
-    ("shift block, held, Muon", IMAGES, shift, FreeShiftBlock),
-    (
-        "3×3, nearly orthogonal",
-        IMAGES,
-        lambda: hold(convolution(), manifold=Kernels((SIDE, SIDE))),
-        convolution,
-    ),
-    ("3×3, block", IMAGES, block, convolution),
-    (
-        "  torchlip SpectralConv2d",
-        IMAGES,
-        lambda: torchlip.SpectralConv2d(CHANNELS, CHANNELS, 3, padding=1),
-        convolution,
-    ),
-    (
-        "  orthogonium AOC",
-        IMAGES,
-        lambda: AdaptiveOrthoConv2d(CHANNELS, CHANNELS, 3, padding=1),
-        convolution,
-    ),
+@dataclass(frozen=True)
+class Case:
+    """A constrained layer beside a free one, and the optimisers of both.
+
+    torch's own Muon is for matrices alone and does its products in bfloat16.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    make: Callable[[], nn.Module]
+    make_free: Callable[[], nn.Module]
+    optimizer: str = "Adam"
+    free_optimizer: str = "Adam"
+    bfloat16: bool = False
+
+    @property
+    def round(self) -> int:
+        """Steps that hold one pull of every kind."""
+        if self.optimizer == "Adam" and next(held_weights(self.make()), None):
+            return PULL_EVERY * WHOLE_EVERY
+        return PULL_EVERY
+
+
+def one_by_one() -> nn.Module:
+    return hold(pointwise(), manifold=ReshapedKernels())
+
+
+def near() -> nn.Module:
+    return hold(convolution(), manifold=Kernels((SIDE, SIDE)))
+
+
+def spectral() -> nn.Module:
+    return torchlip.SpectralConv2d(CHANNELS, CHANNELS, 3, padding=1)
+
+
+def aoc() -> nn.Module:
+    return AdaptiveOrthoConv2d(CHANNELS, CHANNELS, 3, padding=1)
+
+
+def held_dense() -> nn.Module:
+    return hold(dense())
+
+
+CASES = [
+    Case("dense, held", ROWS, held_dense, dense),
+    Case("dense, held, Muon", ROWS, held_dense, dense, "Muon"),
+    Case("  the same beside torch's Muon", ROWS, held_dense, dense, "Muon", "torch's Muon"),
+    Case("  both in bfloat16", ROWS, held_dense, dense, "Muon", "torch's Muon", bfloat16=True),
+    Case("dense, Cayley", ROWS, lambda: constrain(dense(), cayley), dense),
+    Case("dense, Cholesky", ROWS, lambda: constrain(dense(), cholesky), dense),
+    Case("  torchlip SpectralLinear", ROWS, lambda: torchlip.SpectralLinear(WIDTH, WIDTH), dense),
+    Case("  orthogonium OrthoLinear", ROWS, lambda: OrthoLinear(WIDTH, WIDTH), dense),
+    Case("1×1, held", IMAGES, one_by_one, pointwise),
+    Case("1×1, held, Muon", IMAGES, one_by_one, pointwise, "Muon"),
+    Case("shift block, held", IMAGES, shift, FreeShiftBlock),
+    Case("shift block, held, Muon", IMAGES, shift, FreeShiftBlock, "Muon"),
+    Case("3×3, nearly orthogonal, held", IMAGES, near, convolution),
+    Case("3×3, nearly orthogonal, Muon", IMAGES, near, convolution, "Muon"),
+    Case("3×3, block", IMAGES, block, convolution),
+    Case("  torchlip SpectralConv2d", IMAGES, spectral, convolution),
+    Case("  orthogonium AOC", IMAGES, aoc, convolution),
 ]
 
 
 def run() -> None:
     """Print milliseconds of a step and its ratio to the unconstrained one."""
     print(f"{DEPTH} layers, batch {BATCH}, {WIDTH} features or {CHANNELS} channels of side {SIDE}")
-    print(f"{'':<28}{'ms':>8}{'free ms':>9}{'ratio':>8}")
-    for name, shape, make, make_free in CASES:
-        constrained = stepper(make, shape, turned="Muon" in name)
-        free = stepper(make_free, shape)
+    print(f"{'':<32}{'ms':>8}{'free ms':>9}{'ratio':>8}")
+    for case in CASES:
+        constrained = stepper(case.make, case, case.optimizer)
+        free = stepper(case.make_free, case, case.free_optimizer)
         times: tuple[list[float], list[float]] = ([], [])
-        lasting = 3 * ROUND if "held" in name else 12
-        for _ in range((ROUND if "held" in name else 4) + lasting):
+        for _ in range(WARM_UP + max(case.round, FEWEST)):
             for step, taken in zip((constrained, free), times, strict=True):
                 begun = time.process_time()
                 step()
                 taken.append(time.process_time() - begun)
-        held, plain = (middle(taken[-lasting:]) for taken in times)
-        print(f"{name:<28}{1e3 * held:8.1f}{1e3 * plain:9.1f}{held / plain:8.2f}")
+        held, plain = (middle(taken[WARM_UP:], size=case.round) for taken in times)
+        ratio = f"{held / plain:8.2f}"
+        print(f"{case.name:<32}{1e3 * held:8.1f}{1e3 * plain:9.1f}{ratio}", flush=True)
 
     share_in_training()
 
@@ -157,22 +189,19 @@ def share_in_training(epochs: int = 2) -> None:
             print(f"Fashion-MNIST example, epoch {epoch}: {taken / (taken - spent[0]):.3f}")
 
 
-def middle(times: list[float]) -> float:
-    """Median over rounds of the mean of a round, which holds one whole pull."""
-    size = min(ROUND, len(times))
+def middle(times: list[float], *, size: int) -> float:
+    """Median over rounds of the mean of a round."""
     rounds = [times[k : k + size] for k in range(0, len(times), size)]
     return statistics.median(statistics.fmean(taken) for taken in rounds)
 
 
-def stepper(
-    make: Callable[[], nn.Module], shape: tuple[int, ...], *, turned: bool = False
-) -> Callable[[], None]:
+def stepper(make: Callable[[], nn.Module], case: Case, optimizer: str) -> Callable[[], None]:
     """A training step of some layers with a fold behind each."""
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
     layers: list[nn.Module] = []
     for _ in range(DEPTH):
-        layers += [make(), AbsHalf(shape[1])]
+        layers += [make(), AbsHalf(case.shape[1])]
     network = nn.Sequential(*layers)
     for layer in network:
         if isinstance(layer, Starts):
@@ -180,21 +209,31 @@ def stepper(
     with torch.no_grad():
         for held in held_weights(network):
             held.parameter.copy_(held.manifold.random(held.parameter, generator=generator))
-    optimizer = (
-        muon(network, rate=1e-4)
-        if turned
-        else torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
-    )
-    inputs, steps = torch.randn(shape, generator=generator), iter(range(10**6))
+    optimizers = optimizers_of(network, optimizer, bfloat16=case.bfloat16)
+    inputs, steps = torch.randn(case.shape, generator=generator), iter(range(10**6))
     told = {"interval": PULL_EVERY, "longest": PULL_EVERY}
-    leash = Leash(network, **told, generator=generator, short=not turned)
+    leash = Leash(network, **told, generator=generator, short=optimizer == "Adam")
 
     def step() -> None:
-        loss = network(inputs).square().mean()
-        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=case.bfloat16):
+            outputs = network(inputs)
+        loss = outputs.float().square().mean()
+        network.zero_grad()
         loss.backward()
-        optimizer.step()
+        for each in optimizers:
+            each.step()
         if next(steps) % PULL_EVERY == PULL_EVERY - 1:
             leash.pull(place="benchmark")
 
     return step
+
+
+def optimizers_of(network: nn.Module, name: str, *, bfloat16: bool) -> list[torch.optim.Optimizer]:
+    """Those that step a network together."""
+    if name == "Muon":
+        return [muon(network, rate=RATE, bfloat16=bfloat16)]
+    if name == "Adam":
+        return [torch.optim.Adam(network.parameters(), lr=RATE, fused=True)]
+    matrices = [weight for weight in network.parameters() if weight.ndim == 2]
+    others = [weight for weight in network.parameters() if weight.ndim != 2]
+    return [torch.optim.Muon(matrices, lr=RATE), torch.optim.Adam(others, lr=RATE, fused=True)]

@@ -7,7 +7,7 @@ from orthogonium.layers.conv.SLL.sll_layer import SDPBasedLipschitzDense, SDPBas
 from torch.nn import functional
 
 from models.errors import CertifyError
-from models.networks.convolutions.block import BlockConvolution, compose
+from models.networks.convolutions.block import BlockConvolution, behind_two_taps
 from models.networks.convolutions.by_frequency import CayleyConvolution
 from models.networks.convolutions.near_orthogonal import Kernels, ResidualKernels
 from models.networks.orthogonal import random_orthogonal
@@ -100,20 +100,19 @@ def test_what_no_orthogonal_kernel_can_do_is_refused(dials, message):
 
 
 @pytest.mark.parametrize("groups", [1, 2])
-def test_kernels_are_composed_as_orthogonium_composes_them(groups):
-    first, second = drawn(4 * groups, 3, 3, 2), drawn(5 * groups, 4, 2, 3, seed=1)
-    theirs = fast_matrix_conv(first, second, groups=groups)
-    ours = compose(
-        second.view(groups, 5, *second.shape[1:]), first.view(groups, 4, *first.shape[1:])
-    )
-    torch.testing.assert_close(ours.flatten(0, 1), theirs)
-
-
-def test_composing_is_convolving_twice():
-    first, second = drawn(1, 4, 3, 3, 3), drawn(1, 5, 4, 2, 2, seed=1)
-    x = drawn(2, 3, 9, 9, seed=2)
-    twice = functional.conv2d(functional.conv2d(x, first[0]), second[0])
-    torch.testing.assert_close(functional.conv2d(x, compose(second, first)[0]), twice)
+@pytest.mark.parametrize("axis", [1, 2])
+def test_two_taps_and_then_a_kernel_are_one_as_orthogonium_composes_them(groups, axis):
+    span = started(BlockConvolution(4 * groups, 4 * groups, side=2, groups=groups)).spans[:, 0, 0]
+    P = span.detach() @ span.detach().mT
+    first = torch.stack((P, torch.eye(4) - P), dim=-1).unsqueeze(5 - axis).flatten(0, 1)
+    second = drawn(5 * groups, 4, 2, 3, seed=1)
+    taps = second.view(groups, 5, 4, 2, 3).permute(0, 3, 4, 1, 2)
+    ours = behind_two_taps(taps, span.detach(), axis=axis).permute(0, 3, 4, 1, 2).flatten(0, 1)
+    torch.testing.assert_close(ours, fast_matrix_conv(first, second, groups=groups))
+    x = drawn(2, 4 * groups, 9, 9, seed=2)
+    once = functional.conv2d(x, first, groups=groups)
+    twice = functional.conv2d(once, second, groups=groups)
+    torch.testing.assert_close(functional.conv2d(x, ours, groups=groups), twice)
 
 
 def test_two_projectors_are_orthogoniums_block():

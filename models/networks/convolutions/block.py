@@ -141,31 +141,30 @@ def block_kernel(
     stride: int,
 ) -> Float[Tensor, "outputs in side side"]:
     """The kernel of all factors; orthogonal where each factor is.  The entrance comes first."""
-    projectors = spans @ spans.mT
     width = spans.shape[3]
-    unit = torch.eye(width, dtype=spans.dtype, device=spans.device)
-    two_taps = torch.stack((projectors, unit - projectors), dim=-1)
-    kernel = reshaped.reshape(*reshaped.shape[:2], width, stride, stride)
-    for pair in range(spans.shape[1]):
-        along, across = two_taps[:, pair].unbind(dim=1)
-        kernel = compose(kernel, along[..., None])
-        kernel = compose(kernel, across[..., None, :])
-    return (kernel if entrance is None else compose(kernel, entrance[..., None, None])).flatten(
-        0, 1
-    )
+    taps = reshaped.reshape(*reshaped.shape[:2], width, stride, stride).permute(0, 3, 4, 1, 2)
+    for pair in spans.unbind(dim=1):
+        along, across = pair.unbind(dim=1)
+        taps = behind_two_taps(behind_two_taps(taps, along, axis=1), across, axis=2)
+    if entrance is not None:
+        taps = taps @ entrance[:, None, None]
+    return taps.permute(0, 3, 4, 1, 2).flatten(0, 1)
 
 
-def compose(
-    second: Float[Tensor, "groups out width sh sw"], first: Float[Tensor, "groups width in fh fw"]
-) -> Kernel:
-    """The kernel that does what two do one after the other, group by group."""
-    groups, out, _, sh, sw = second.shape
-    images = first.transpose(0, 2).flip(3, 4).transpose(1, 2)  # an image to each input
-    composed: Tensor = functional.conv2d(
-        images.flatten(1, 2), second.flatten(0, 1), padding=(sh - 1, sw - 1), groups=groups
-    )
-    by_group = composed.view(len(composed), groups, out, *composed.shape[2:])
-    return by_group.permute(1, 2, 0, 3, 4).flip(3, 4)
+def behind_two_taps(
+    taps: Float[Tensor, "groups kh kw out width"],
+    span: Float[Tensor, "groups width half"],
+    *,
+    axis: int,
+) -> Float[Tensor, "groups longer wider out width"]:
+    """The kernel that does [P, I - P] along an axis first, P = SSᵀ, and then what another does.
+
+    What that one's taps take of P they take where they are, the rest one place further on.
+    """
+    S = span[:, None, None]
+    kept = taps @ S @ S.mT
+    none = torch.zeros_like(kept.narrow(axis, 0, 1))
+    return torch.cat((kept, none), dim=axis) + torch.cat((none, taps - kept), dim=axis)
 
 
 def random_block_kernel(
