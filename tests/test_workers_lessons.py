@@ -1,4 +1,4 @@
-"""What a worker that trains refuses before its first step."""
+"""What a worker that trains is given, and what it refuses before its first step."""
 
 import numpy as np
 import pytest
@@ -9,14 +9,14 @@ from models.spec import ResourcesSpec
 from models.splits import Dataset, Split
 from models.train_spec import TrainSpec
 from tests.whole_runs import blobs
-from workers import lessons
-from workers.lessons import epoch_of, lesson
+from workers import cluster, lessons
+from workers.lessons import epoch_of, lesson, step_operations
 from workers.machine import has_bfloat16_units
 
 
-def told_of(dataset, *, precision):
-    train = TrainSpec(epochs=1, batch_size=16, precision=precision)
-    model, resources = MlpSpec(widths=(16,)), ResourcesSpec()
+def told_of(dataset, *, precision="float32", batch_size=16, widths=(16,), cpus=None):
+    train = TrainSpec(epochs=1, batch_size=batch_size, precision=precision)
+    model, resources = MlpSpec(widths=widths), ResourcesSpec(cpus_per_worker=cpus)
     return lesson(dataset, model=model, train=train, seed=0, eps=(0.1,), resources=resources)
 
 
@@ -42,3 +42,17 @@ def test_bfloat16_is_refused_where_it_would_only_be_slow(dataset, monkeypatch, u
 def test_a_gpu_is_taken_to_have_the_units_and_a_processor_is_asked():
     assert has_bfloat16_units("cuda")
     assert isinstance(has_bfloat16_units("cpu"), bool)
+
+
+def test_small_steps_are_one_threads_unless_more_are_asked_for(dataset, monkeypatch):
+    monkeypatch.setattr(cluster, "usable_cpus", lambda: 6)
+    assert told_of(dataset).threads == 1
+    assert told_of(dataset, cpus=3).threads == 3
+    assert told_of(dataset, widths=(512, 512), batch_size=512).threads == 6
+
+
+def test_operations_of_a_step_are_those_of_its_products(dataset):
+    pixels = dataset.train.inputs()[0].size
+    model, train = MlpSpec(widths=(8, 4), components=6), TrainSpec(epochs=1, batch_size=5)
+    by_hand = 3 * 5 * 2 * (pixels * 6 + 6 * 8 + 8 * 4 + 4 * len(dataset.classes))
+    assert step_operations(dataset, model, train) == by_hand

@@ -19,6 +19,10 @@ from workers.tasks import are_reserved, device
 if TYPE_CHECKING:
     from models.networks.descent import Team
 
+WORTH_SHARING = 2e8
+"""Operations of a step from which a second thread saves time; below, both mostly wait for each
+other, beside other busy processes for seconds."""
+
 Metrics = dict[str, Any]
 """Numbers of one epoch by name."""
 
@@ -74,13 +78,28 @@ def lesson(
         seed=seed,
         eps=eps,
         workers=resources.training_workers,
-        threads=threads_of(resources),
+        threads=threads_of(resources, operations=step_operations(dataset, model, train)),
         device=device(resources),
     )
 
 
-def threads_of(resources: ResourcesSpec) -> int:
-    """Processors of each worker that trains."""
+def step_operations(dataset: Dataset, model: TrainedSpec, train: TrainSpec) -> int:
+    """Floating-point operations of a training step: a pass forwards, and two as long backwards."""
+    from models.networks.summary import summarise
+
+    found = summarise(
+        model,
+        input_shape=dataset.input_shape,
+        classes=len(dataset.classes),
+        examples=len(dataset.train),
+    )
+    return 3 * train.batch_size * found.operations
+
+
+def threads_of(resources: ResourcesSpec, *, operations: int) -> int:
+    """Processors of each worker that trains; one for small steps where the job asks for none."""
+    if operations < WORTH_SHARING and resources.cpus_per_worker is None:
+        return 1
     if are_reserved():
         return task_cpus(resources)
     return max(1, all_cpus(resources) // resources.training_workers)
