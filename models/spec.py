@@ -133,7 +133,8 @@ class ResourcesSpec(Spec):
     workers: PositiveInt = 1
     """Worker processes side by side."""
     cpus_per_worker: PositiveInt | None = None
-    """Processors of each; a fair part of this machine's if left out."""
+    """Processors of each; a fair part of this machine's if left out, and one to train in steps that
+    are too small to be shared."""
     gpus_per_worker: NonNegativeInt = 0
     """GPUs of each; asking for one where there is none is an error."""
     memory_per_worker: PositiveFloat | None = None
