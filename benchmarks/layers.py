@@ -148,12 +148,13 @@ def run() -> None:
         constrained = stepper(case.make, case, case.optimizer)
         free = stepper(case.make_free, case, case.free_optimizer)
         times: tuple[list[float], list[float]] = ([], [])
-        for _ in range(WARM_UP + max(case.round, FEWEST)):
+        size = case.round
+        for _ in range(WARM_UP + max(size, FEWEST)):
             for step, taken in zip((constrained, free), times, strict=True):
                 begun = time.process_time()
                 step()
                 taken.append(time.process_time() - begun)
-        held, plain = (middle(taken[WARM_UP:], size=case.round) for taken in times)
+        held, plain = (middle(taken[WARM_UP:], size=size) for taken in times)
         ratio = f"{held / plain:8.2f}"
         print(f"{case.name:<32}{1e3 * held:8.1f}{1e3 * plain:9.1f}{ratio}", flush=True)
 
