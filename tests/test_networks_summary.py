@@ -25,6 +25,7 @@ def test_a_dense_network_is_counted_by_hand():
     assert found.operations == 2 * (64 * 40 + 40 * 30 + 30 * 20 + 20 * 10)
     assert found.weight_bytes == 16 * found.parameters
     assert found.training_bytes(batch_size=8) == found.weight_bytes + 8 * found.example_bytes
+    assert found.training_operations(batch_size=8) == 3 * 8 * found.operations
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def lesson(
 
 
 def step_operations(dataset: Dataset, model: TrainedSpec, train: TrainSpec) -> int:
-    """Floating-point operations of a training step: a pass forwards, and two as long backwards."""
+    """Floating-point operations of a step of this training."""
     from models.networks.summary import summarise
 
     found = summarise(
@@ -93,7 +93,7 @@ def step_operations(dataset: Dataset, model: TrainedSpec, train: TrainSpec) -> i
         classes=len(dataset.classes),
         examples=len(dataset.train),
     )
-    return 3 * train.batch_size * found.operations
+    return found.training_operations(batch_size=train.batch_size)
 
 
 def threads_of(resources: ResourcesSpec, *, operations: int) -> int:

@@ -19,7 +19,8 @@ def describe_model(job: JobSpec, *, folder: Path) -> dict[str, Any]:
 
     Returns:
         `layers` with name, shape, parameters and operations each; `parameters` and `operations`
-        in all, for one example forwards; `training_bytes` of a step of the job's batch size.
+        in all, for one example forwards; `training_bytes` and
+        `training_operations` of a step of the job's batch size.
 
     Raises:
         CertifyError: If the data is refused, or the job certifies a file that trained elsewhere.
@@ -52,6 +53,7 @@ def describe_model(job: JobSpec, *, folder: Path) -> dict[str, Any]:
         "operations": found.operations,
         "batch_size": job.train.batch_size,
         "training_bytes": found.training_bytes(batch_size=job.train.batch_size),
+        "training_operations": found.training_operations(batch_size=job.train.batch_size),
     }
 
 
@@ -78,6 +80,6 @@ def model_text(description: dict[str, Any], *, as_json: bool) -> str:
     mebibytes = description["training_bytes"] / 2**20
     lines.append(
         f"a step of {description['batch_size']} examples takes about {mebibytes:,.0f} MiB and "
-        f"{3 * description['operations'] * description['batch_size'] / 1e9:,.1f} GFLOP"
+        f"{description['training_operations'] / 1e9:,.1f} GFLOP"
     )
     return "\n".join(lines)

@@ -55,8 +55,12 @@ class NetworkSummary:
 
     @property
     def operations(self) -> int:
-        """For one example, forwards; a training step takes about three times as many."""
+        """For one example, forwards."""
         return sum(layer.operations for layer in self.layers)
+
+    def training_operations(self, *, batch_size: int) -> int:
+        """Of a training step: a pass forwards, and two as long backwards."""
+        return 3 * batch_size * self.operations
 
     def training_bytes(self, *, batch_size: int) -> int:
         """Memory of a training step, without what torch itself takes."""
