@@ -5,6 +5,7 @@ import os
 import signal
 
 from tests.whole_runs import (
+    CLI_WITHOUT_TORCH,
     artefact,
     assert_same,
     run,
@@ -15,8 +16,12 @@ from tests.whole_runs import (
 )
 
 
-def test_another_number_of_workers_gives_the_same_bytes(folder, undisturbed):
-    status, _, err = submit(folder, "two", "--set", "resources.workers=2")
+def test_another_number_of_workers_gives_the_same_bytes_and_the_driver_needs_no_torch(
+    folder, undisturbed
+):
+    status, _, err = submit(
+        folder, "two", "--set", "resources.workers=2", command=CLI_WITHOUT_TORCH
+    )
     assert status == 0, err
     assert_same(folder, "two")
 

@@ -1,16 +1,18 @@
 """What a worker that trains is given, and what it refuses before its first step."""
 
+import math
+
 import numpy as np
 import pytest
 
 from models.errors import CertifyError
-from models.model_spec import MlpSpec
+from models.model_spec import CnnSpec, LinearSpec, MlpSpec
 from models.spec import ResourcesSpec
 from models.splits import Dataset, Split
 from models.train_spec import TrainSpec
 from tests.whole_runs import blobs
 from workers import cluster, lessons
-from workers.lessons import epoch_of, lesson, step_operations
+from workers.lessons import WORTH_SHARING, epoch_of, is_brief, lesson
 from workers.machine import has_bfloat16_units
 
 
@@ -51,8 +53,15 @@ def test_small_steps_are_one_threads_unless_more_are_asked_for(dataset, monkeypa
     assert told_of(dataset, widths=(512, 512), batch_size=512).threads == 6
 
 
-def test_operations_of_a_step_are_those_of_its_products(dataset):
+def test_a_step_is_brief_by_its_products_and_never_with_convolutions(dataset):
     pixels = dataset.train.inputs()[0].size
-    model, train = MlpSpec(widths=(8, 4), components=6), TrainSpec(epochs=1, batch_size=5)
-    by_hand = 3 * 5 * 2 * (pixels * 6 + 6 * 8 + 8 * 4 + 4 * len(dataset.classes))
-    assert step_operations(dataset, model, train) == by_hand
+    for components, first in ((6, 6), (None, 8)):
+        products = pixels * first + first * 8 + 8 * 4 + 4 * len(dataset.classes)
+        fewest = math.ceil(WORTH_SHARING / (3 * 2 * products))
+        model = MlpSpec(widths=(8, 4), components=components)
+        for batch_size, brief in ((fewest - 1, True), (fewest, False)):
+            train = TrainSpec(epochs=1, batch_size=batch_size)
+            assert is_brief(dataset, model, train) == brief
+    one = TrainSpec(epochs=1, batch_size=1)
+    assert is_brief(dataset, LinearSpec(architecture="linear"), one)
+    assert not is_brief(dataset, CnnSpec(architecture="cnn", patch=1), one)

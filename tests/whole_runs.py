@@ -9,6 +9,9 @@ import numpy as np
 import psutil
 
 CLI = [sys.executable, "-m", "certify"]
+_WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from certify.cli import main; main()"
+CLI_WITHOUT_TORCH = [sys.executable, "-c", _WITHOUT_TORCH]
+"""The command in a process that cannot load torch; Ray's workers can."""
 SAME = (
     "attacks.parquet", "bounds.json", "certificate.json", "certificates.parquet", "model.onnx",
     "perturbations.parquet", "radius_attacks.parquet", "stretches.parquet",
@@ -53,10 +56,10 @@ def user_folder(made):
     return made
 
 
-def start(folder, *arguments):
+def start(folder, *arguments, command=CLI):
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     return subprocess.Popen(
-        [*CLI, *arguments],
+        [*command, *arguments],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,
@@ -66,14 +69,14 @@ def start(folder, *arguments):
     )
 
 
-def run(folder, *arguments):
-    process = start(folder, *arguments)
+def run(folder, *arguments, command=CLI):
+    process = start(folder, *arguments, command=command)
     out, err = process.communicate(timeout=300)
     return process.returncode, out, err
 
 
-def submit(folder, run_id, *arguments):
-    return run(folder, "submit", "job.toml", "--run", run_id, *arguments)
+def submit(folder, run_id, *arguments, command=CLI):
+    return run(folder, "submit", "job.toml", "--run", run_id, *arguments, command=command)
 
 
 def artefact(folder, run_id, name):

@@ -21,15 +21,21 @@ def masking_alarms(
         searched: their rows of the table of perturbations.
         attacks: the table of attacks, at each ε every one of those examples.
     """
-    alarms = result(remote(_of_program).remote(model, examples, searched))
-    return [*alarms, *_of_tables(searched, attacks)]
+    found: list[dict[str, Any]] = result(remote(_alarms).remote(model, examples, searched, attacks))
+    return found
+
+
+def _alarms(
+    model: bytes, examples: Split, searched: pa.Table, attacks: pa.Table
+) -> list[dict[str, Any]]:
+    threads(1)
+    return [*_of_program(model, examples, searched), *_of_tables(searched, attacks)]
 
 
 def _of_program(model: bytes, examples: Split, searched: pa.Table) -> list[dict[str, Any]]:
     from models.attacks import masking
     from models.proof.sealing import answers_of, run_onnx
 
-    threads(1)
     program, inputs = program_of(model), examples.inputs()
     passes = [answers_of(run_onnx(model, inputs, optimised=False)) for _ in range(2)]
     return [

@@ -3,12 +3,14 @@
 An epoch is a function of its arguments alone, on one worker or on a team.
 """
 
+import math
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from models.errors import CertifyError
-from models.model_spec import TrainedSpec
+from models.model_spec import LinearSpec, MlpSpec, TrainedSpec
 from models.spec import ResourcesSpec
 from models.splits import Dataset, Examples, Split, refuse_unreachable
 from models.train_spec import TrainSpec
@@ -78,27 +80,31 @@ def lesson(
         seed=seed,
         eps=eps,
         workers=resources.training_workers,
-        threads=threads_of(resources, operations=step_operations(dataset, model, train)),
+        threads=threads_of(resources, brief=is_brief(dataset, model, train)),
         device=device(resources),
     )
 
 
-def step_operations(dataset: Dataset, model: TrainedSpec, train: TrainSpec) -> int:
-    """Floating-point operations of a step of this training."""
-    from models.networks.summary import summarise
+def is_brief(dataset: Dataset, model: TrainedSpec, train: TrainSpec) -> bool:
+    """Whether a step is over before threads would have agreed on it; none with convolutions is.
 
-    found = summarise(
-        model,
-        input_shape=dataset.input_shape,
-        classes=len(dataset.classes),
-        examples=len(dataset.train),
-    )
-    return found.training_operations(batch_size=train.batch_size)
+    It is told from the job alone: to build the network would load torch where nothing else needs
+    it, which takes longer than such a step does a hundred times.
+    """
+    if isinstance(model, LinearSpec):
+        hidden: tuple[int, ...] = ()
+    elif isinstance(model, MlpSpec):
+        hidden = (model.components or model.widths[0], *model.widths)
+    else:
+        return False
+    sides = (math.prod(dataset.input_shape), *hidden, len(dataset.classes))
+    products = sum(taken * given for taken, given in pairwise(sides))
+    return 3 * train.batch_size * 2 * products < WORTH_SHARING
 
 
-def threads_of(resources: ResourcesSpec, *, operations: int) -> int:
-    """Processors of each worker that trains; one for small steps where the job asks for none."""
-    if operations < WORTH_SHARING and resources.cpus_per_worker is None:
+def threads_of(resources: ResourcesSpec, *, brief: bool) -> int:
+    """Processors of each worker that trains; one for brief steps where the job asks for none."""
+    if brief and resources.cpus_per_worker is None:
         return 1
     if are_reserved():
         return task_cpus(resources)
