@@ -54,6 +54,7 @@ def small_run(folder, network, inputs):
         bounds,
         inputs=inputs,
         predictions=found.predictions,
+        margins=found.margins,
         radii=found.radii,
         metadata=model_metadata(**words),
     )

@@ -143,6 +143,7 @@ def test_rows_are_the_images_in_order_with_the_radius_that_is_proven(folder, ima
     assert (radii <= found.radii).all()
     assert (radii > 0.9 * found.radii).mean() > 0.9
     sealed = seal(network(), bounds, inputs=inputs, predictions=found.predictions,
+                  margins=found.margins,
                   radii=found.radii, metadata={}).model  # fmt: skip
     shipped = run_onnx(sealed, inputs, optimised=False, batch=SIZE)
     assert (radii == shipped["radius_float32"]).mean() > 0.99  # sums may differ by the batch
@@ -156,6 +157,7 @@ def test_a_radius_that_the_file_itself_claims_is_not_believed(folder, images, ex
     found = certify_examples(program, prove(program), inputs)
     model = onnx.load_from_string(
         seal(network(), prove(program), inputs=inputs, predictions=found.predictions,
+             margins=found.margins,
              radii=found.radii, metadata={}).model
     )  # fmt: skip
     for tensor in model.graph.initializer:

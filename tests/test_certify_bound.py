@@ -156,7 +156,7 @@ def test_neither_ray_nor_the_attacks_are_loaded(tmp_path):
     probe = (
         "import sys, certify.checking.bounding as b; from pathlib import Path; "
         f"b.bound_file(Path({str(path)!r})); "
-        "print([m for m in ('ray', 'pyautoattack', 'onnxruntime') if m in sys.modules])"
+        "print([m for m in ('ray', 'pyautoattack') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -442,6 +442,7 @@ def test_a_file_that_answers_otherwise_in_onnx_runtime_is_named(run, made):
         ("radius", lambda found: found - 1e-3, "gives a larger radius than the table"),
         ("radius", lambda found: found + 1e-3, "gives a radius farther below the table's"),
         ("radius_float32", lambda found: 0 * found, "gives a larger radius_float32"),
+        ("margin", lambda found: 1.01 * found, "gives another margin"),
     ):
         forged = {key: values.copy() for key, values in rows.items()}
         forged[name][sure] = change(forged[name][sure])
@@ -456,7 +457,7 @@ def test_a_class_that_is_hardly_certified_may_be_another_one_in_float32(run):
     rows = {"index": np.array([0]), "prediction": np.array([0]), "radius": np.array([1e-6])}
     label = run_onnx(content, np.zeros((1, 1, 4, 4), "f4"))["label"][0]
     near_tie = rows | {"prediction": np.array([(label + 1) % 3]), "radius_float32": np.array([9.0])}
-    near_tie["radius"] = np.array([1e-6])
+    near_tie["margin"] = np.array([0.0])
     with pytest.raises(VerificationError, match="larger radius than the table"):  # not "label"
         check_outputs(content, np.zeros((1, 1, 4, 4), "f4"), near_tie, claimed=1.0, slack=0.0)
 

@@ -35,6 +35,7 @@ def sealed():
         BOUNDS,
         inputs=INPUTS,
         predictions=TABLE.predictions,
+        margins=TABLE.margins,
         radii=TABLE.radii,
         metadata=METADATA,
     )
@@ -103,6 +104,7 @@ def test_a_file_of_every_opset_is_sealed_in_its_own_words(opset):
         prove(program),
         inputs=images(20, (8,)),
         predictions=table.predictions,
+        margins=table.margins,
         radii=table.radii,
         metadata={},
     )
@@ -150,6 +152,7 @@ def test_two_classes_and_a_hundred(sealed):
             bounds,
             inputs=INPUTS[:50],
             predictions=table.predictions,
+            margins=table.margins,
             radii=table.radii,
             metadata={},
         )
@@ -175,6 +178,7 @@ def test_sealing_twice_gives_the_same_bytes(sealed):
         BOUNDS,
         inputs=INPUTS,
         predictions=TABLE.predictions,
+        margins=TABLE.margins,
         radii=TABLE.radii,
         metadata=METADATA,
     )
@@ -195,7 +199,11 @@ def test_alarm_a_smaller_class_pair_table_in_the_file():
     false = dataclasses.replace(BOUNDS, pair_bounds=0.7 * BOUNDS.pair_bounds)
     model = seal_graph(CONTENT, false, slack=0.0, metadata={})
     with pytest.raises(VerificationError, match="has radius"):
-        check_outputs(run_onnx(model, INPUTS), predictions=TABLE.predictions, radii=TABLE.radii)
+        check_outputs(
+            run_onnx(model, INPUTS),
+            predictions=TABLE.predictions,
+            radii=TABLE.radii,
+        )
 
 
 def test_alarm_another_label_in_the_file(sealed):

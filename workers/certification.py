@@ -133,6 +133,7 @@ def _seal(
         Bounds.from_json(bounds),
         inputs=split.inputs(),
         predictions=certificates["prediction"].to_numpy(),
+        margins=certificates["margin"].to_numpy(),
         radii=certificates["radius"].to_numpy(),
         metadata=metadata,
     )

@@ -11,7 +11,9 @@ from rich.table import Table
 from rich.text import Text
 from threadpoolctl import threadpool_limits
 
+from models.proof.agreement import drawn_images
 from models.proof.bounds import Bounds, bounds_of
+from models.proof.importing import Preprocessing, check_import, import_model
 from models.proof.lipschitz import walk
 from models.proof.lower_bounds import lower_bounds
 from models.proof.pair_lower_bounds import pair_lower_bounds
@@ -40,6 +42,7 @@ def bound_file(path: Path) -> dict[str, Any]:
     Raises:
         ModelError: If the file cannot be read, or an operator of it has no rule.
         SoundnessError: If a lower bound is above its upper bound.
+        VerificationError: If ONNX Runtime computes another function than the one that is bounded.
     """
     content = read_model_file(path)
     program = read_program(content)
@@ -47,6 +50,8 @@ def bound_file(path: Path) -> dict[str, Any]:
     with threadpool_limits(limits=1):  # as on a worker: the bounds of a run, to the bit
         found = walk(program)
     bounds, seen = bounds_of(found), lower_bounds(found)
+    imported = import_model(content, Preprocessing(), program=program)
+    check_import(imported, drawn_images(program.input_shape))
     seen_of_pairs = pair_lower_bounds(program, bounds)
     return _facts(program, bounds) | {
         "model_sha256": hashlib.sha256(content).hexdigest(),

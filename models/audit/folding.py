@@ -113,8 +113,8 @@ def slices(node: Node, shape: tuple[int, ...]) -> dict[int, range]:
         axis = told + rank if told < 0 else told
         if not 0 <= axis < rank or axis in taken or step == 0 or BATCH in (start, step):
             raise node.refuse("a part of that form")
-        if step < 0 and start < -shape[axis]:
-            raise node.refuse("a start before the axis, which runtimes read in two ways,")
+        if step < 0 and (start < -shape[axis] or end >= shape[axis]):
+            raise node.refuse("a way back from outside the axis, which runtimes read in two ways,")
         if shape[axis] == BATCH:
             if (start, step) != (0, 1) or not (end == BATCH or end >= WHOLE):
                 raise node.refuse("a part of the batch")
@@ -129,6 +129,12 @@ def _part(node: Node, array: np.ndarray, *_: np.ndarray) -> np.ndarray:
     for axis, places in slices(node, array.shape).items():
         array = np.take(array, np.array(places, dtype=np.int64), axis=axis)
     return array
+
+
+def _product(node: Node, array: np.ndarray, *axes: np.ndarray) -> np.ndarray:
+    if axes or {"axes", "noop_with_empty_axes"} & {k for k, v in node.attributes.items() if v}:
+        raise node.refuse("a product along some axes")
+    return np.asarray(np.prod(array, keepdims=bool(node.attributes.get("keepdims", 1))))
 
 
 def _filled(node: Node, shape: np.ndarray) -> np.ndarray:
@@ -148,7 +154,7 @@ COMPUTED: dict[str, Callable[..., np.ndarray]] = {
     "Mul": lambda _, a, b: a * b,
     "Div": _quotient,
     "Neg": lambda _, a: -a,
-    "ReduceProd": lambda node, a, *_: np.prod(a, keepdims=bool(node.attributes.get("keepdims", 1))),
+    "ReduceProd": _product,
     "Concat": lambda node, *parts: np.concatenate(parts, axis=node.attributes["axis"]),
     "Gather": lambda node, a, at: np.take(a, at, axis=node.attributes.get("axis", 0)),
     "Slice": _part,

@@ -1,8 +1,9 @@
 """Import a foreign file and check that nothing of its function was lost.
 
-Two checks that share no step: the operators that are read from the network, preprocessing left
-out, must have the hash of those that are read from the file; and ONNX Runtime must give the same
-answers for both on the images that are certified, with preprocessing done outside the file.
+Three checks: the operators that are read from the network, preprocessing left out, must have the
+hash of those that are read from the file; ONNX Runtime must give the same answers for both on the
+images that are certified, with preprocessing done outside the file; and what was read must be what
+it computes.
 """
 
 from collections.abc import Sequence
@@ -12,16 +13,19 @@ import numpy as np
 import onnx
 
 from models.errors import ModelError, VerificationError, first_line
+from models.proof.agreement import check_agreement
 from models.proof.free_batch import with_free_batch
 from models.proof.imported_graph import constants_of, imported_graph
 from models.proof.layout import Layout, layout_of
-from models.proof.program import Program
+from models.proof.program import Program, logits_in_float64
 from models.proof.reading.interface import input_of
 from models.proof.reading.reader import read_program
 from models.proof.sealing import answers_of, run_onnx
 
 PARITY = 1e-4
 """Largest difference of two logits, relative to the largest logit."""
+FEW = 64
+"""Images on which the program is computed exactly; sealing holds it against all of them."""
 
 
 @dataclass(frozen=True)
@@ -137,11 +141,13 @@ def check_import(imported: Imported, inputs: np.ndarray) -> float | None:
     Raises:
         ModelError: If ONNX Runtime does not run the file.
         VerificationError: If a logit differs by more than 1e-4 of the largest one, or a class
-            does although its margin exceeds that.
+            does although its margin exceeds that, or what was read is not what is computed.
     """
     fed = imported.layout.apply(imported.preprocessing.apply(inputs))
     expected = _answers(imported.model, fed, batch=imported.batch)
     found = _answers(imported.network, inputs)
+    program = read_program(imported.network)
+    check_agreement(logits_in_float64(program, inputs[:FEW]), found[:FEW])
     tolerance = PARITY * float(np.abs(found).max(initial=0.0))
     difference = None
     if not imported.ending:

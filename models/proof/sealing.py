@@ -13,6 +13,7 @@ import numpy as np
 
 from models.errors import VerificationError
 from models.onnx_session import onnx_session
+from models.proof.agreement import check_agreement, margins_of
 from models.proof.bounds import Bounds
 from models.proof.reading.reader import read_program
 from models.proof.sealed_graph import seal_graph
@@ -43,6 +44,7 @@ def seal(
     *,
     inputs: np.ndarray,
     predictions: np.ndarray,
+    margins: np.ndarray,
     radii: np.ndarray,
     metadata: Mapping[str, str],
 ) -> Seal:
@@ -53,11 +55,13 @@ def seal(
         bounds: what was proved of it.
         inputs: float32 images of the certified split.
         predictions: certified class of each.
+        margins: exact logit of that class over the best other one, of each.
         radii: certified radius of each, in input units.
         metadata: for the file's metadata_props.
 
     Raises:
-        VerificationError: If the sealed file is another program, or its radii exceed the table's.
+        VerificationError: If the sealed file is another program, its radii exceed the table's, or
+            a runtime's margins are not the table's.
     """
     draft = seal_graph(model, bounds, slack=0.0, metadata=metadata)
     excess = max(
@@ -66,10 +70,10 @@ def seal(
     slack = 1.5 * excess + 2.0**-23
     sealed = seal_graph(model, bounds, slack=slack, metadata=metadata)
     check_program(sealed, bounds)
-    shortfalls = [
-        check_outputs(outputs, predictions=predictions, radii=radii)
-        for outputs in _both_ways(sealed, inputs)
-    ]
+    shortfalls = []
+    for outputs in _both_ways(sealed, inputs):
+        check_agreement(margins, margins_of(outputs["logits"], predictions))
+        shortfalls.append(check_outputs(outputs, predictions=predictions, radii=radii))
     return Seal(sealed, slack, max(shortfalls))
 
 

@@ -142,9 +142,12 @@ def _pads(node: Node, bare: Windows, *, ceil: bool) -> tuple[list[int], list[int
         return [0] * count, [0] * count
     if max(bare.dilations) > 1:
         raise node.refuse("auto_pad with dilations")
-    total = [
-        max(0, (-(-side // stride) - 1) * stride + reach - side)
+    missing = [
+        (-(-side // stride) - 1) * stride + reach - side
         for side, stride, reach in zip(bare.sides, bare.strides, bare.reaches, strict=True)
     ]
+    if min(missing) < -1:
+        raise node.refuse("auto_pad with gaps between windows")
+    total = [max(0, each) for each in missing]
     less, more = [each // 2 for each in total], [each - each // 2 for each in total]
     return (less, more) if way == b"SAME_UPPER" else (more, less)

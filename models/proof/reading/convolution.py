@@ -145,10 +145,16 @@ def _pads(
         raise node.refuse(f"auto_pad = {told!r}", "NOTSET, VALID, SAME_UPPER or SAME_LOWER")
     if max(node.attributes.get("dilations", [1])) > 1:
         raise node.refuse("auto_pad with dilations, which runtimes pad in two ways", "pads")
-    total = [
-        max((-(-side // stride) - 1) * stride + reach - side, 0)
+    missing = [
+        (-(-side // stride) - 1) * stride + reach - side
         for side, reach, stride in zip(sides, reaches, strides, strict=True)
     ]
+    if min(missing) < -1:  # the last entry alone, and it is left out by all of them
+        raise node.refuse(
+            f"auto_pad = {told.decode()} with gaps between windows, which runtimes lay in two ways",
+            "pads",
+        )
+    total = [max(each, 0) for each in missing]
     less, more = [each // 2 for each in total], [each - each // 2 for each in total]
     return tuple(less + more if told == b"SAME_UPPER" else more + less)
 

@@ -122,8 +122,22 @@ def _slice(node: Node, array: np.ndarray, *_: np.ndarray) -> np.ndarray:
         raise node.refuse("a part as long as the batch", "parts that the file fixes")
     places = [slice(None)] * array.ndim
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        places[axis] = slice(start, end if step > 0 or end >= -array.shape[axis] else None, step)
+        side = array.shape[axis]
+        if step < 0 and (start < -side or end >= side):
+            raise node.refuse(
+                f"a slice backwards from {start} to {end} of {side} entries, which runtimes read "
+                "in two ways",
+                "one that begins and ends within them",
+            )
+        places[axis] = slice(start, end if step > 0 or end >= -side else None, step)
     return array[tuple(places)]
+
+
+def _product(node: Node, array: np.ndarray, *axes: np.ndarray) -> np.ndarray:
+    told = [name for name in ("axes", "noop_with_empty_axes") if node.attributes.get(name)]
+    if axes or told:
+        raise node.refuse("a product along axes that are told", "the product of all entries")
+    return np.asarray(np.prod(array, keepdims=bool(node.attributes.get("keepdims", 1))))
 
 
 def _filled(node: Node, shape: np.ndarray) -> np.ndarray:
@@ -142,7 +156,7 @@ _COMPUTED: dict[str, Callable[..., np.ndarray]] = {
     "Mul": lambda _, a, b: a * b,
     "Div": _divide,
     "Neg": lambda _, a: -a,
-    "ReduceProd": lambda node, a, *_: np.prod(a, keepdims=bool(node.attributes.get("keepdims", 1))),
+    "ReduceProd": _product,
     "Concat": lambda node, *parts: np.concatenate(parts, axis=node.attributes["axis"]),
     "Gather": lambda node, a, at: np.take(a, at, axis=node.attributes.get("axis", 0)),
     "Slice": _slice,

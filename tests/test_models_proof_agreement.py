@@ -1,0 +1,157 @@
+"""Files that runtimes read otherwise: both readers refuse them, and the last guard rings."""
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from certify.checking.bounding import bound_file
+from models.audit.graph import read_graph
+from models.errors import ModelError, VerificationError
+from models.proof import agreement
+from models.proof.agreement import check_agreement, drawn_images, margins_of
+from models.proof.bounds import prove
+from models.proof.certificate import certify_examples
+from models.proof.importing import Preprocessing, check_import, import_model
+from models.proof.program import logits_in_float64
+from models.proof.reading import convolution, folding
+from models.proof.reading.reader import read_program
+from models.proof.sealing import run_onnx, seal
+from tests.oracles import images, onnx_file
+
+node = helper.make_node
+HEAD = np.float32([[1, -1]])
+
+
+def whole(*values):
+    return np.array(values, dtype=np.int64)
+
+
+def widened(*nodes, opset=18, **constants):
+    """x, one entry, as often as the nodes' `count` says, added up: a wrong count, a wrong bound."""
+    tail = [
+        node("Concat", ["one", "count"], ["sides"], axis=0),
+        node("Expand", ["x", "sides"], ["wide"]),
+        node("ReduceSum", ["wide", "one"], ["sum"], keepdims=1),
+        node("MatMul", ["sum", "W"], ["logits"]),
+    ]
+    weights = {"W": HEAD, "one": whole(1), "zero": whole(0), "hundred": whole(100), **constants}
+    return onnx_file([*nodes, *tail], shape=(1,), weights=weights, opset=opset)
+
+
+def backwards(start, end):
+    """The last of 2 and of what a slice backwards takes of 7, 8 and 9."""
+    return widened(
+        node("Slice", ["row", "start", "end", "zero", "back"], ["taken"]),
+        node("Concat", ["two", "taken"], ["joined"], axis=0),
+        node("Gather", ["joined", "back"], ["count"]),
+        row=whole(7, 8, 9), two=whole(2), start=whole(start), end=whole(end), back=whole(-1),
+    )  # fmt: skip
+
+
+def product(*operands, opset=18, table=(10, 9), **attributes):
+    """100 less the first entry of a product."""
+    return widened(
+        node("ReduceProd", ["table", *operands], ["made"], **attributes),
+        node("Reshape", ["made", "all"], ["flat"]),
+        node("Gather", ["flat", "zero"], ["first"]),
+        node("Sub", ["hundred", "first"], ["count"]),
+        table=whole(*table), none=whole(), second=whole(1), all=whole(-1), opset=opset,
+    )  # fmt: skip
+
+
+def gapped(auto_pad="SAME_UPPER", *, stride=4, side=4):
+    """Windows of one pixel, so far apart that the last needs fewer pixels than there are."""
+    kernel = np.float32([[[[1]]], [[[-1]]]])
+    nodes = [
+        node("Conv", ["x", "K"], ["h"], auto_pad=auto_pad, strides=[stride, stride]),
+        node("GlobalAveragePool", ["h"], ["mean"]),
+        node("Flatten", ["mean"], ["logits"]),
+    ]
+    return onnx_file(nodes, shape=(1, side, side), weights={"K": kernel})
+
+
+AMBIGUOUS = {
+    "a product of nothing that is told": product("none", noop_with_empty_axes=1),
+    "a product of nothing": product(noop_with_empty_axes=1),
+    "a product along an axis": product("second", table=((10, 1), (9, 1))),
+    "a product along an attribute": product(opset=13, axes=[1], table=((10, 1), (9, 1))),
+    "back from before the axis": backwards(-10, -(2**31)),
+    "back to the largest int32": backwards(-1, 2**31 - 1),
+    "back to the largest int64": backwards(-1, 2**63 - 1),
+    "gaps, upper": gapped("SAME_UPPER"),
+    "gaps, lower": gapped("SAME_LOWER"),
+    "gaps of two pixels": gapped(stride=3, side=3),
+}
+
+
+@pytest.mark.parametrize("name", AMBIGUOUS)
+def test_what_runtimes_read_in_two_ways_is_refused_by_both_readers(name):
+    with pytest.raises(ModelError, match=r"in two ways|a product along"):
+        read_program(AMBIGUOUS[name])
+    with pytest.raises(VerificationError, match="operators: "):
+        read_graph(AMBIGUOUS[name])
+
+
+READ_ALIKE = {
+    "a product of all": product(),
+    "a product of a table": product(keepdims=0, table=((2, 3), (1, 2))),
+    "back to the first": backwards(-1, -(2**31)),
+    "back within": backwards(2, 0),
+    "one pixel too many": gapped(stride=2),
+    "one pixel too many, lower": gapped("SAME_LOWER", stride=2),
+}
+
+
+@pytest.mark.parametrize("name", READ_ALIKE)
+def test_what_they_read_alike_is_what_onnx_runtime_computes(name):
+    content = READ_ALIKE[name]
+    program = read_program(content)
+    x = images(8, program.input_shape)
+    check_agreement(logits_in_float64(program, x), run_onnx(content, x)["logits"])
+    read_graph(content)
+
+
+def read_wrongly(monkeypatch):
+    """The rules as they once were: wrong, and the same for both readers."""
+
+    def pads(node, sides, reaches, strides):
+        return (0,) * (2 * len(sides))
+
+    monkeypatch.setattr(convolution, "_pads", pads)
+    monkeypatch.setitem(folding._COMPUTED, "ReduceProd", lambda node, a, *_: np.prod(a, keepdims=1))
+
+
+@pytest.mark.parametrize("name", ["gaps, upper", "a product of nothing"])
+def test_alarm_a_rule_that_misreads_a_file(monkeypatch, tmp_path, name):
+    read_wrongly(monkeypatch)
+    content = AMBIGUOUS[name]
+    message = "computes another function than the one that was read: example 0"
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    with pytest.raises(VerificationError, match=message):
+        bound_file(path)
+    imported = import_model(content, Preprocessing())
+    with pytest.raises(VerificationError, match=message):
+        check_import(imported, drawn_images(imported.input_shape))
+    program = read_program(content)
+    bounds, x = prove(program), drawn_images(program.input_shape)
+    table = certify_examples(program, bounds, x)
+    told = {"predictions": table.predictions, "margins": table.margins, "radii": table.radii}
+    with pytest.raises(VerificationError, match=message):
+        seal(content, bounds, inputs=x, metadata={}, **told)
+
+
+def test_rounding_passes_and_nothing_beyond_it_does():
+    exact = np.array([[1.0, -2.0], [0.5, 0.0]])
+    accepted = 2 * agreement.AGREEMENT
+    off = np.array([[0.0, 0.0], [1.0, 0.0]])
+    check_agreement(exact, exact + 0.99 * accepted * off)
+    for wrong in (1.01 * accepted, np.nan, np.inf):
+        with pytest.raises(VerificationError, match="example 1 differs"):
+            check_agreement(exact, exact + np.where(off, wrong, 0))
+
+
+def test_a_margin_is_the_prediction_over_the_best_other_class():
+    logits = np.float32([[1, 3, 2], [4, 4, 0]])
+    np.testing.assert_array_equal(margins_of(logits, np.array([1, 0])), [1, 0])
+    np.testing.assert_array_equal(margins_of(logits, np.array([2, 2])), [-1, -4])
