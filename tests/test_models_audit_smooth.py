@@ -144,11 +144,12 @@ def test_a_gate_that_is_no_usual_one_has_the_bound_of_what_it_is():
     assert seen <= found <= seen * (1 + 1e-6)
 
 
-def test_a_jump_that_is_claimed_too_low_is_named():
-    content = smooth.thresholded(threshold=3.0)
+@pytest.mark.parametrize("threshold", [3.0, -1e3])
+def test_a_jump_that_is_claimed_too_low_is_named(threshold):
+    content = smooth.thresholded(threshold=threshold)
     claimed = claims_of(content)
     audit_bounds(content, claimed)
-    jump = 2 * math.log1p(math.exp(-3.0))
+    jump = 2 * np.logaddexp(0.0, -threshold)
     own, _ = errors_of_pairs(read_graph(content), FLOAT64)
     assert own[0, 1] > jump
     claimed["float64"]["constant"][0][1] = 0.9 * jump

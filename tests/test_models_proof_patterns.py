@@ -393,6 +393,26 @@ def test_slices_of_slices_are_followed():
     assert 1 <= bound <= 1 + 1e-12
 
 
+def test_slices_inside_slices_are_walked_once_however_deep():
+    """Two walks a level, one for errors and one for overflow, would be 2³⁰ here."""
+    depth, nodes, constants = 30, [], {"zero": ints(0), "one": ints(1), "end": ints(2**31 - 1)}
+    for level in range(depth):
+        rest = f"inner{level}" if level else "x"
+        nodes += [
+            node("Slice", [rest, "zero", "one", "one"], [f"first{level}"]),
+            node("Slice", [rest, "one", "end", "one"], [f"rest{level}"]),
+            node("Relu", [f"rest{level}"], [f"inner{level + 1}"]),
+        ]
+    joined = f"inner{depth}"
+    for level in reversed(range(depth)):
+        nodes.append(node("Concat", [f"first{level}", joined], [f"joined{level}"], axis=1))
+        joined = f"joined{level}"
+    nodes.append(node("Identity", [joined], ["logits"]))
+    kinds, bound = groups(file(*nodes, shape=(depth + 1,), **constants))
+    assert kinds[-1] == "Concat of slices"
+    assert 1 <= bound < 3
+
+
 def test_a_mix_with_one_weight_a_channel_is_not_taken_for_a_convex_one():
     # a x + (1 - a) g(x) with a = (1, 0): x₁ and g(x)₂ = x₁ reach √2 together.
     swap = np.array([[0, 1], [1, 0]], dtype=np.float32)

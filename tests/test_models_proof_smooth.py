@@ -285,6 +285,16 @@ def test_every_function_of_the_table_is_tested():
     assert kinds | {"Tanh", "Sigmoid", "Softplus"} == set(smooth.FUNCTIONS)
 
 
+def test_a_threshold_far_below_zero_leaves_a_finite_jump():
+    """Below 0 the function falls by less than 1 - t there, where exp(-t) would overflow."""
+    for threshold in (-1e3, -3e38):
+        softplus, *_ = read_program(thresholded(threshold=threshold)).operators
+        jump = softplus.stretch((1,)).jump
+        assert 2 * -threshold < jump < 2.01 * (2 - threshold)
+    near, *_ = read_program(thresholded(threshold=-1e-3)).operators
+    assert near.stretch((1,)).jump > 2 * np.log1p(np.exp(1e-3))
+
+
 def test_a_jump_at_the_threshold_is_charged_for_both_copies_of_an_example():
     """With the threshold 1 the function falls by 0.31: the charge covers what no factor can."""
     program = read_program(thresholded(threshold=1.0))

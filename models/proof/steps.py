@@ -92,11 +92,12 @@ def follow(
     for step in steps:
         stretch, operands = step.stretch, step.operands
         reach = [norms[name].plus(errors[name]) for name in operands]
-        own = stretch.lost(reach, precision=precision, entries=math.prod(step.shape))
+        entries = math.prod(step.shape)
+        own, over = stretch.rounded(reach, precision=precision, entries=entries, farthest=farthest)
         norm = stretch.through([norms[name] for name in operands])
         norms[step.result] = norm.plus(Growth(stretch.offset, 0.0))
         errors[step.result] = stretch.through([errors[name] for name in operands]).plus(own)
-        overflows |= stretch.overflows(reach, precision=precision, farthest=farthest)
+        overflows |= over
     return overflows
 
 
@@ -115,22 +116,18 @@ class WalkedStretch(Stretch):
     source: str = ""
     steps: tuple[Step, ...] = ()
 
-    def lost(
+    def rounded(
         self,
         reach: Sequence[Growth],
         *,
         precision: Precision,
         entries: int,  # noqa: ARG002 - the steps have their own
-    ) -> Growth:
-        """The error of the last step, from an exact operand."""
+        farthest: float,
+    ) -> tuple[Growth, bool]:
+        """The error of the last step, from an exact operand; whether any of them may overflow."""
         norms, errors = {self.source: reach[0]}, {self.source: NOTHING}
-        follow(self.steps, norms, errors, precision=precision, farthest=0.0)
-        return errors[self.steps[-1].result]
-
-    def overflows(self, reach: Sequence[Growth], *, precision: Precision, farthest: float) -> bool:
-        """Whether it may at any of the steps."""
-        norms, errors = {self.source: reach[0]}, {self.source: NOTHING}
-        return follow(self.steps, norms, errors, precision=precision, farthest=farthest)
+        over = follow(self.steps, norms, errors, precision=precision, farthest=farthest)
+        return errors[self.steps[-1].result], over
 
 
 def walked(steps: tuple[Step, ...], *, source: str, factor: float, method: str) -> WalkedStretch:

@@ -132,7 +132,7 @@ def softplus_with_threshold(wiring: Wiring, step: Step) -> Step | None:
         return None
     at_zero = math.log(2) / steep
     # the jump is twice log(1 + exp(-t)) / b, and what a factor 1 ± 2⁻⁵⁰ makes is within the loss
-    jump = above(2 * math.log1p(math.exp(-threshold)) / steep, 8)
+    jump = above(2 * float(np.logaddexp(0.0, -threshold)) / steep, 8)
     loss = Loss(
         roundings=14,
         largest=max(1.0, at_zero),

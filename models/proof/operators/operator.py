@@ -113,6 +113,13 @@ class Stretch:
             return True
         return not all(operand.at(farthest) < self.longest for operand in reach)
 
+    def rounded(
+        self, reach: Sequence[Growth], *, precision: Precision, entries: int, farthest: float
+    ) -> tuple[Growth, bool]:
+        """What `lost` and `overflows` say."""
+        lost = self.lost(reach, precision=precision, entries=entries)
+        return lost, self.overflows(reach, precision=precision, farthest=farthest)
+
 
 class Constant:
     """A weight of the file, and its copies as tensors, one to a dtype and device."""

@@ -100,9 +100,9 @@ class Smooth(Operator):
 class ThresholdSoftplus(Operator):
     """log(1 + exp(b x)) / b, and x itself where b x is above a threshold t.
 
-    It jumps at the threshold, so it is no Lipschitz function, but within exp(-t) / b of one that
-    is: log(1 + exp u) - u = log(1 + exp(-u)) ≤ exp(-t) for u ≥ t.  That is charged twice like a
-    rounding error, for the example and for its changed copy.
+    It jumps at the threshold, so it is no Lipschitz function, but close to one that is: for u ≥ t
+    log(1 + exp u) - u = log(1 + exp(-u)) is at most exp(-t), and 1 - t where t is below 0.  That,
+    over b, is charged twice like a rounding error, for the example and for its changed copy.
 
     Attributes:
         steepness: b, above 0.
@@ -131,7 +131,8 @@ class ThresholdSoftplus(Operator):
             offset=up(at_zero * roots, 4),
             terms=ROUNDINGS,
         )
-        jump = up(2 * math.exp(-self.threshold) / self.steepness * roots, 8)
+        fall = math.exp(-self.threshold) if self.threshold >= 0 else 1 - self.threshold
+        jump = up(2 * fall / self.steepness * roots, 8)
         return replace(row, largest=max(1.0, at_zero), jump=jump)
 
 
