@@ -12,9 +12,11 @@ from models.proof.upward import (
     FLOOR,
     check_arithmetic,
     norm_bound,
+    norm_bounds,
     up,
     up_hypot,
     up_product,
+    up_products,
     up_sum,
 )
 
@@ -41,6 +43,21 @@ def test_a_root_of_squares_is_never_below_the_exact_one(terms):
 def test_a_norm_is_never_below_the_exact_one(entries):
     values = np.array(entries, dtype=np.float32)
     assert Fraction(norm_bound(values)) ** 2 >= sum(Fraction(float(v)) ** 2 for v in values)
+
+
+def test_norms_and_products_row_by_row_are_those_of_one():
+    rows = np.random.default_rng(0).standard_normal((50, 30)).astype(np.float32)
+    rows[7] = 0
+    factors, tolerance = norm_bounds(rows), 8 * np.finfo(float).eps
+    np.testing.assert_allclose(factors, [norm_bound(row) for row in rows], rtol=tolerance, atol=0)
+    squares = [sum(Fraction(float(entry)) ** 2 for entry in row) for row in rows]
+    assert all(Fraction(f) ** 2 >= s for f, s in zip(factors, squares, strict=True))
+    assert (up_products(2.0**-1000, factors)[factors > 0] >= FLOOR).all()
+    for factor in (0.0, 0.3, math.inf):
+        expected = [up_product(factor, other) for other in factors.tolist()]
+        np.testing.assert_allclose(up_products(factor, factors), expected, rtol=tolerance, atol=0)
+    exact = [Fraction(0.3) * Fraction(other) for other in factors.tolist()]
+    assert all(Fraction(p) >= e for p, e in zip(up_products(0.3, factors), exact, strict=True))
 
 
 def test_a_plain_product_is_often_too_low_so_rounding_up_is_needed():

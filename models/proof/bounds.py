@@ -8,7 +8,6 @@ Source: Leino, Wang and Fredrikson, "Globally-Robust Neural Networks", ICML 2021
 arXiv:2102.08452; the rounding is a forward error analysis after Higham (see `upward`).
 """
 
-import itertools
 import math
 from dataclasses import dataclass
 
@@ -25,10 +24,10 @@ from models.proof.upward import (
     FLOAT64,
     Precision,
     check_arithmetic,
-    norm_bound,
+    norm_bounds,
     up,
     up_array,
-    up_product,
+    up_products,
 )
 
 Pairs = Float[np.ndarray, "classes classes"]
@@ -190,8 +189,8 @@ def _gap_error(found: Walk, rounding: Rounding, precision: Precision) -> GapErro
     With a head: (‖w_i - w_j‖ + κ S_ij) D(h) + κ (S_ij v(h) + |b_i| + |b_j|), and underflow.
     """
     head = found.program.head
-    classes = found.program.classes
     if head is None:
+        classes = found.program.classes
         error = rounding.errors[found.steps[-1].result].times(up(math.sqrt(2), 1))
         return GapError(np.full((classes,) * 2, error.a), np.full((classes,) * 2, error.b))
     features = head.operands[0]
@@ -200,22 +199,23 @@ def _gap_error(found: Walk, rounding: Rounding, precision: Precision) -> GapErro
     flushed = norm.plus(error, Growth(up(1 + head.weight.largest, 1), 0.0)).times(
         up(16 * head.terms * precision.smallest, 3)
     )
-    distances = pair_distance_bounds(head.rows)
-    constant, slope = np.zeros((classes, classes)), np.zeros((classes, classes))
-    for i, j in itertools.combinations(range(classes), 2):
-        together, bias = _head_pair(head, i, j)
-        gap = error.times(up(distances[i, j] + up_product(cost, together), 1)).plus(
-            norm.times(together).plus(Growth(bias, 0.0)).times(cost), flushed
-        )
-        constant[i, j] = constant[j, i] = gap.a
-        slope[i, j] = slope[j, i] = gap.b
-    return GapError(constant, slope)
+    together, bias = _head_pairs(head)
+    carried = up_array(pair_distance_bounds(head.rows) + up_products(cost, together), 1)
+
+    def gaps(error: float, norm: float, bias: Pairs | float, flushed: float) -> Pairs:
+        own = up_products(cost, up_array(up_products(norm, together) + bias, 1))
+        gap = up_array(up_products(error, carried) + own + flushed, 2)
+        np.fill_diagonal(gap, 0.0)
+        return gap
+
+    return GapError(gaps(error.a, norm.a, bias, flushed.a), gaps(error.b, norm.b, 0.0, flushed.b))
 
 
-def _head_pair(head: Dense, i: int, j: int) -> tuple[float, float]:
+def _head_pairs(head: Dense) -> tuple[Pairs, Pairs]:
     """S_ij = ‖|w_i| + |w_j|‖ and |b_i| + |b_j|, rounded up."""
-    together = norm_bound(np.abs(head.rows[[i, j]]).sum(axis=0))
-    return together, up(float(np.abs(head.shift[[i, j]]).sum()), 1)
+    rows, shift = np.abs(head.rows), np.abs(head.shift)
+    together = np.stack([norm_bounds(row + rows) for row in rows])
+    return together, up_array(shift[:, None] + shift, 1)
 
 
 def _error_to_json(error: GapError) -> dict[str, object]:

@@ -84,6 +84,15 @@ def up_product(*factors: float) -> float:
     return product
 
 
+def up_products(factor: float, factors: np.ndarray) -> np.ndarray:
+    """`up_product` of one factor and each of others."""
+    if factor == 0:
+        return np.zeros_like(factors)
+    above = factors != 0
+    products = np.multiply(factors, factor, out=np.zeros_like(factors), where=above)
+    return np.where(above, up_array(products, 1), 0.0)
+
+
 def up_hypot(values: Iterable[float]) -> float:
     """Upper bound on the root of the sum of squares of bounds."""
     terms = list(values)
@@ -107,6 +116,12 @@ def norm_bound(values: np.ndarray) -> float:
     if not values.any():
         return 0.0
     return up(float(np.sqrt(np.sum(np.square(values, dtype=np.float64)))), values.size + 4)
+
+
+def norm_bounds(rows: np.ndarray) -> np.ndarray:
+    """`norm_bound`, row by row."""
+    norms = np.sqrt(np.square(rows, dtype=np.float64).sum(axis=1))
+    return np.where(rows.any(axis=1), up_array(norms, rows.shape[1] + 4), 0.0)
 
 
 def check_arithmetic() -> None:

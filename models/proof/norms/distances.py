@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from models.proof.upward import norm_bound
+from models.proof.upward import norm_bounds
 
 
 def pair_distance_bounds(
@@ -12,7 +12,6 @@ def pair_distance_bounds(
     """Upper bounds on the distance between each two rows; 0 only where they are equal."""
     exact = np.asarray(rows, dtype=np.float64)
     distances = np.zeros((len(exact), len(exact)))
-    for first, row in enumerate(exact):
-        for second in range(first):
-            distances[first, second] = distances[second, first] = norm_bound(row - exact[second])
+    for at, row in enumerate(exact):
+        distances[at, :at] = distances[:at, at] = norm_bounds(row - exact[:at])
     return distances
