@@ -1,7 +1,8 @@
 """The door: every command under one name.  Words go to stderr, results to stdout."""
 
+import importlib.metadata
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -22,8 +23,26 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Image classifiers whose every prediction carries a proven L2 radius.",
 )
+
+
+def show_version(asked: bool) -> None:
+    """Print the version and end, where it was asked for."""
+    if asked:
+        typer.echo(f"certify {importlib.metadata.version('certify-robustness')}")
+        raise typer.Exit
+
+
+@app.callback()
+def begin(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Image classifiers whose every prediction carries a proven L2 radius."""
+
+
 for command in (
     running.submit,
     evaluating.evaluate,

@@ -3,11 +3,14 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
 from certify import doctor
+from certify.checking.verification import run_folder
 from certify.doctor import examine, print_examination
+from models.errors import JobError
 
 
 def certify(*arguments, cwd):
@@ -86,3 +89,33 @@ def test_the_doctor_names_two_onnxruntimes_in_one_folder(tmp_path, monkeypatch):
 def test_the_doctors_findings_can_be_read_by_a_program(tmp_path, capsys):
     print_examination(examine(tmp_path), as_json=True)
     assert json.loads(capsys.readouterr().out)["run_folder_writable"] is True
+
+
+UNCERTIFIED = {
+    "a batch": {"evaluation.json": "{}"},
+    "a sweep": {"sweep.json": "{}"},
+    "a trial": {"trial.json": "{}"},
+    "a run that is FAILED": {"state.json": '{"status": "FAILED"}'},
+    "a folder of other files": {"state.json": "no JSON"},
+}
+
+
+@pytest.mark.parametrize("what", UNCERTIFIED)
+def test_what_never_held_a_certificate_is_not_called_false(what, tmp_path):
+    for name, text in UNCERTIFIED[what].items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(JobError, match=f"holds no certificate.json: it is {what}"):
+        run_folder(str(tmp_path), tmp_path)
+
+
+def test_a_finished_run_that_lost_its_certificate_fails_the_audit(tmp_path):
+    (tmp_path / "state.json").write_text('{"status": "SUCCEEDED"}')
+    done = certify("verify", str(tmp_path), cwd=tmp_path)
+    assert done.returncode == 7
+    assert "certificate.json: No such file" in done.stderr
+
+
+def test_the_version_is_told(tmp_path):
+    done = certify("--version", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"certify {version('certify-robustness')}\n")
+    assert examine(tmp_path)["packages"]["certify-robustness"] == version("certify-robustness")

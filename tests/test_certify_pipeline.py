@@ -35,6 +35,9 @@ def test_a_run_ends_with_every_artefact_and_an_honest_summary(folder, undisturbe
     state = json.loads(artefact(folder, "undisturbed", "state.json").read_text())
     assert (state["status"], state["verdict"]) == ("SUCCEEDED", "passed")
     assert artefact(folder, "undisturbed", "job.toml").read_text() == JOB
+    made_with = json.loads(artefact(folder, "undisturbed", "environment.json").read_text())
+    assert made_with["packages"]["certify-robustness"]
+    assert made_with["begun"] in artefact(folder, "undisturbed", "report.html").read_text()
 
 
 def test_the_sealed_file_gives_the_radii_of_the_table_in_plain_onnx_runtime(folder, undisturbed):
@@ -150,11 +153,25 @@ def test_what_cannot_be_accepted_is_refused_in_one_line_before_anything_is_writt
     assert sorted(path.name for path in (folder / "runs").iterdir()) == before
 
 
-def test_gpus_that_are_not_there_are_refused(folder):
-    status, _, err = submit(folder, "gpu", "--set", "resources.gpus_per_worker=1")
-    if "GPUs are asked for" not in err:
-        pytest.skip("this machine has a GPU")
-    assert status == 6
+ABSENT = {
+    "gpus_per_worker=4096": "GPUs asked for are 4096; this machine has",
+    "workers=100000": "found 100000 workers with 100000 processors; accepted on this machine",
+    "cpus_per_worker=9999": "found 1 workers with 9999 processors; accepted on this machine",
+    "memory_per_worker=1e7": "found 1e+07 GB of memory for all workers; this machine has",
+}
+
+
+@pytest.mark.parametrize("asked", ABSENT)
+@pytest.mark.parametrize("rehearsed", [True, False])
+def test_what_this_machine_does_not_have_is_refused_before_anything_begins(
+    folder, asked, rehearsed
+):
+    options = ["--set", f"resources.{asked}", *(["--dry-run"] if rehearsed else [])]
+    status, _, err = submit(folder, "absent", *options)
+    assert status == 2
+    assert err == f"error: resources: {ABSENT[asked]}" + err.split(ABSENT[asked])[1]
+    assert len(err.splitlines()) == 1
+    assert not artefact(folder, "absent", "").exists()
 
 
 def test_a_dry_run_looks_at_data_and_model_and_writes_nothing(folder):

@@ -11,7 +11,7 @@ from models.spec import ResourcesSpec
 from models.splits import Dataset, Split
 from models.train_spec import TrainSpec
 from tests.whole_runs import blobs
-from workers import cluster, lessons
+from workers import cluster, machine
 from workers.lessons import WORTH_SHARING, epoch_of, is_brief, lesson
 from workers.machine import has_bfloat16_units
 
@@ -31,7 +31,7 @@ def dataset():
 
 @pytest.mark.parametrize("units", [False, True])
 def test_bfloat16_is_refused_where_it_would_only_be_slow(dataset, monkeypatch, units):
-    monkeypatch.setattr(lessons, "has_bfloat16_units", lambda device: units)
+    monkeypatch.setattr(machine, "has_bfloat16_units", lambda device: units)
     told = told_of(dataset, precision="bfloat16")
     if units:
         _, metrics = epoch_of(told, dataset.train, None, 0, device="cpu")

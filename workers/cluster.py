@@ -12,13 +12,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from models.errors import ClusterError, first_line
+import psutil  # type: ignore[import-untyped]
+
+from models.errors import ClusterError, JobError, first_line
 from models.spec import ResourcesSpec
+from workers.machine import gpus_here
 from workers.ray_settings import environment, own_token, write_token
 from workers.tasks import are_reserved, remote
 
 IDLE_MS = str(3_600_000)
 """A worker that has loaded its packages waits this long: a new one needs seconds to load them."""
+MOST_A_PROCESSOR = 8
+"""Processes that may share a processor; beyond, they do nothing but wait for each other."""
 WARM_IMPORTS = (
     "models.proof.certificate",
     "models.proof.reading.reader",
@@ -32,10 +37,10 @@ def embedded_cluster(resources: ResourcesSpec) -> Iterator[None]:
     """A Ray of this process's own, for as long as the block lasts.
 
     Args:
-        resources: what the job asks for; refused where this machine does not have it.
+        resources: what the job asks for, and this machine has.
 
     Raises:
-        ClusterError: If Ray does not start, or GPUs are asked for that are not there.
+        ClusterError: If Ray does not start.
     """
     with tempfile.TemporaryDirectory(prefix="certify-") as private:
         token = write_token(Path(private) / "token", own_token())
@@ -56,7 +61,6 @@ def embedded_cluster(resources: ResourcesSpec) -> Iterator[None]:
             ray.shutdown()
             raise ClusterError(f"Ray does not start here: {first_line(fault)}") from None
         try:
-            _check(resources)
             yield
         finally:
             ray.shutdown()
@@ -95,14 +99,26 @@ def _load() -> None:
         importlib.import_module(module)
 
 
-def _check(resources: ResourcesSpec) -> None:
-    import ray
+def refuse_resources(resources: ResourcesSpec) -> None:
+    """Refuse what this machine does not have, before Ray is started and waits for it.
 
-    found = ray.cluster_resources()
-    asked, gpus = resources.gpus_per_worker * resources.workers, int(found.get("GPU", 0))
-    if asked > gpus:
-        raise ClusterError(f"{asked} GPUs are asked for; the cluster has {gpus}")
-    memory = (resources.memory_per_worker or 0) * resources.workers
-    there = found.get("memory", 0) / 1e9
-    if memory > there:
-        raise ClusterError(f"{memory:g} GB of memory are asked for; the cluster has {there:.3g}")
+    Raises:
+        JobError: With what is asked for and what is there.
+    """
+    accepted, memory = MOST_A_PROCESSOR * usable_cpus(), psutil.virtual_memory().total / 1e9
+    processes = all_cpus(resources)
+    if processes > accepted:
+        raise JobError(
+            f"resources: found {resources.workers} workers with {processes} processors; accepted "
+            f"on this machine, which has {usable_cpus()}, are at most {accepted}"
+        )
+    asked = (resources.memory_per_worker or 0) * resources.workers
+    if asked > memory:
+        raise JobError(
+            f"resources: found {asked:g} GB of memory for all workers; this machine has "
+            f"{memory:.3g}"
+        )
+    gpus = resources.gpus_per_worker * resources.workers
+    there = gpus_here() if gpus else 0
+    if gpus > there:
+        raise JobError(f"resources: GPUs asked for are {gpus}; this machine has {there}")

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from models.errors import CertifyError
+from models.errors import CertifyError, JobError
 from models.model_spec import LinearSpec, MlpSpec, TrainedSpec
 from models.spec import ResourcesSpec
 from models.splits import Dataset, Examples, Split, refuse_unreachable
 from models.train_spec import TrainSpec
 from workers.cluster import all_cpus, task_cpus
-from workers.machine import has_bfloat16_units
+from workers.machine import refuse_precision
 from workers.tasks import are_reserved, device
 
 if TYPE_CHECKING:
@@ -68,10 +68,12 @@ def lesson(
     """The training that a job asks for.
 
     Raises:
-        JobError: If a budget is beyond what images of this data can be certified for.
+        JobError: If a budget is beyond what images of this data can be certified for, or nothing
+            would be left of an image.
     """
     wished = () if train.for_eps is None else (train.for_eps,)
     refuse_unreachable(dataset, (*eps, *wished))
+    _refuse_blank(dataset, train)
     return Lesson(
         model=model,
         train=train,
@@ -83,6 +85,18 @@ def lesson(
         threads=threads_of(resources, brief=is_brief(dataset, model, train)),
         device=device(resources),
     )
+
+
+def _refuse_blank(dataset: Dataset, train: TrainSpec) -> None:
+    """Refuse to move an image out of its frame, or to black all of it."""
+    side = min(dataset.input_shape[1:])
+    for name in ("shift", "cutout"):
+        found = getattr(train.augment, name)
+        if found >= side:
+            raise JobError(
+                f"train.augment.{name}: found {found} for images of side {side}; accepted is less "
+                "than the side"
+            )
 
 
 def is_brief(dataset: Dataset, model: TrainedSpec, train: TrainSpec) -> bool:
@@ -154,12 +168,7 @@ def epoch_of(
     """
     from models.networks.training import start_training, train_epoch
 
-    if told.train.precision == "bfloat16" and not has_bfloat16_units(device):
-        raise CertifyError(
-            "train.precision: found 'bfloat16' on a processor without matrix units for it "
-            "(amx_bf16), where it is slower than 'float32'; accepted is 'float32', or a GPU with "
-            "resources.gpus_per_worker = 1"
-        )
+    refuse_precision(told.train.precision, device)
     if state is None:
         state = start_training(told.model, told.train, train, classes=told.classes, seed=told.seed)
     begun = time.perf_counter()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.errors import first_line
+from models.errors import JobError, first_line
 
 
 def describe_accelerators() -> dict[str, object]:
@@ -43,6 +43,31 @@ def describe_accelerators() -> dict[str, object]:
         "temporary_folder_writable": _temporary_folder(),
         "faults": faults,
     }
+
+
+def gpus_here() -> int:
+    """How many GPUs torch can compute on."""
+    import torch
+
+    return int(torch.cuda.device_count()) if torch.cuda.is_available() else 0
+
+
+def refuse_precision(precision: str, device: str) -> None:
+    """Refuse to train in bfloat16 where that is slower than float32.
+
+    Args:
+        precision: the job's.
+        device: as torch names it.
+
+    Raises:
+        JobError: With what is accepted.
+    """
+    if precision == "bfloat16" and not has_bfloat16_units(device):
+        raise JobError(
+            "train.precision: found 'bfloat16' on a processor without matrix units for it "
+            "(amx_bf16), where it is slower than 'float32'; accepted is 'float32', or a GPU with "
+            "resources.gpus_per_worker = 1"
+        )
 
 
 def has_bfloat16_units(device: str) -> bool:

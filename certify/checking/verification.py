@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from certify.jobs.job import JobSpec, load_job
+from certify.runs.kinds import SWEEP, TRIAL
 from certify.submitting.evaluation import data_keys
 from models.audit.audit import NOT_CHECKED, Check, Sample
 from models.audit.images import Images
@@ -18,6 +19,13 @@ from models.errors import CertifyError, JobError, VerificationError
 from models.model_spec import OnnxSpec
 from models.spec import DataSpec
 from workers.storage.places import is_url
+
+UNCERTIFIED = {
+    "evaluation.json": "a batch evaluation, whose radii stand in its rows",
+    SWEEP: "a sweep, whose best job is still to be run and certified",
+    TRIAL: "a trial of a sweep, which is judged on validation images",
+}
+"""What never holds a certificate, by a file that only it has."""
 
 
 def run_folder(run: str, runs: Path) -> Path:
@@ -34,8 +42,31 @@ def run_folder(run: str, runs: Path) -> Path:
         if path.name == "certificate.json" and path.is_file():
             return path.parent
         if path.is_dir():
+            _refuse_uncertified(path)
             return path
     raise JobError(f"{run} is no run; accepted are a run id, its folder or its certificate.json")
+
+
+def _refuse_uncertified(folder: Path) -> None:
+    """Refuse a folder that never held a certificate; one that lost it fails the audit.
+
+    Raises:
+        JobError: With what the folder is.
+    """
+    if (folder / "certificate.json").exists():
+        return
+    found = next((words for name, words in UNCERTIFIED.items() if (folder / name).exists()), None)
+    if found is None:
+        try:
+            status = json.loads((folder / "state.json").read_bytes())["status"]
+        except (OSError, LookupError, TypeError, ValueError):
+            status = None
+        if status == "SUCCEEDED":
+            return
+        found = "a folder of other files" if status is None else f"a run that is {status}"
+    raise JobError(
+        f"{folder} holds no certificate.json: it is {found}; accepted is a certified run"
+    )
 
 
 def drawn_sample(rows: int | None, seed: int | None) -> Sample | None:

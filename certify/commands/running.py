@@ -32,7 +32,7 @@ def submit(
     """Run a job, or a sweep of jobs, from data to a report, here or on a cluster."""
     plan, folder = load_plan(job_file, overrides=overrides or ()), job_file.parent
     if dry_run:
-        rehearse(plan, job_file, folder=folder)
+        rehearse(plan, job_file, folder=folder, here=address is None)
         return
     carry_out(
         plan,
@@ -46,10 +46,13 @@ def submit(
     )
 
 
-def rehearse(plan: Plan, file: Path, *, folder: Path) -> None:
-    """Everything that can be known before a run: the data is there and the model fits it."""
+def rehearse(plan: Plan, file: Path, *, folder: Path, here: bool = True) -> None:
+    """All that can be known before a run: the data, a model that fits it, what the job asks for."""
+    from certify.submitting.here import refuse_here
     from certify.submitting.work import rehearse as rehearsed
 
+    if here:
+        refuse_here(plan)
     typer.echo(f"{file}: in order; {rehearsed(plan, folder)}")
 
 

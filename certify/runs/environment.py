@@ -6,6 +6,7 @@ import platform
 from workers.cluster import usable_cpus
 
 PACKAGES = (
+    "certify-robustness",
     "torch",
     "ray",
     "onnx",

@@ -52,7 +52,8 @@ class Run:
         data = describe(self.dataset) if streamed is None else streamed.stream.describe()
         if not self.dir.has("job.json"):
             self.dir.write_json("data.json", data)
-            self.dir.write_json("environment.json", describe_environment())
+            begun = {"begun": datetime.now(UTC).isoformat(timespec="seconds")}
+            self.dir.write_json("environment.json", begun | describe_environment())
         else:
             refuse_other(self.dir, self.job)
             if self.dir.read_json("data.json") != data:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from certify.jobs.sweep import Plan
+from certify.jobs.sweep import Plan, Sweep
 from certify.runs.interruption import listen, reason
 from certify.runs.origin import Origin, attempts
 from certify.runs.run import watched
@@ -14,7 +14,10 @@ from certify.runs.standing import command
 from certify.runs.steering import STOP
 from certify.submitting.work import carry_out, work_of
 from models.errors import IncompleteRunError
-from workers.cluster import embedded_cluster
+from models.model_spec import OnnxSpec
+from workers.cluster import embedded_cluster, refuse_resources
+from workers.machine import refuse_precision
+from workers.tasks import device
 
 
 def run_here(plan: Plan, text: bytes, *, folder: Path, run_dir: RunDir) -> dict[str, Any]:
@@ -32,6 +35,7 @@ def run_here(plan: Plan, text: bytes, *, folder: Path, run_dir: RunDir) -> dict[
     Raises:
         CertifyError: If anything is refused or fails.
     """
+    refuse_here(plan)
     work = work_of(plan, folder=folder, run_dir=run_dir)
     run, again = work.run, command("resume", run_dir)
     run_dir.create()
@@ -42,6 +46,18 @@ def run_here(plan: Plan, text: bytes, *, folder: Path, run_dir: RunDir) -> dict[
         work.open(text)
         with watched(run_dir, name=run.job.name):
             return carry_out(work, embedded_cluster(run.job.resources))
+
+
+def refuse_here(plan: Plan) -> None:
+    """Refuse what this machine cannot do, before anything is read or written.
+
+    Raises:
+        JobError: With what is asked for and what is there.
+    """
+    job = plan.example if isinstance(plan, Sweep) else plan
+    refuse_resources(job.resources)
+    if not isinstance(job.model, OnnxSpec):
+        refuse_precision(job.train.precision, device(job.resources))
 
 
 @contextmanager
