@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from models.errors import CertifyError
+from models.errors import CertifyError, JobError
 from models.model_spec import CnnSpec, LinearSpec, MlpSpec
 from models.spec import ResourcesSpec
 from models.splits import Dataset, Split
@@ -65,3 +65,15 @@ def test_a_step_is_brief_by_its_products_and_never_with_convolutions(dataset):
     one = TrainSpec(epochs=1, batch_size=1)
     assert is_brief(dataset, LinearSpec(architecture="linear"), one)
     assert not is_brief(dataset, CnnSpec(architecture="cnn", patch=1), one)
+
+
+@pytest.mark.parametrize("name", ["shift", "cutout"])
+def test_what_leaves_nothing_of_an_image_is_refused(dataset, name):
+    model, told = MlpSpec(widths=(4,)), {"seed": 0, "eps": (0.1,), "resources": ResourcesSpec()}
+    for amount, accepted in ((3, True), (4, False)):
+        train = TrainSpec(epochs=1, augment={name: amount})
+        if accepted:
+            lesson(dataset, model=model, train=train, **told)
+            continue
+        with pytest.raises(JobError, match=f"augment.{name}: found 4 for images of side 4"):
+            lesson(dataset, model=model, train=train, **told)
