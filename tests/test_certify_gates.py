@@ -42,6 +42,11 @@ def test_a_gate_compares_what_was_found(text, found, passed):
         "certified_accuracy@0 >= 1",
         "__import__('os') >= 1",
         "seconds >= 1",
+        "clean_accuracy >= 95",
+        "certified_accuracy@0.5 >= -0.1",
+        "robust_accuracy@0.5 <= nan",
+        "lipschitz_bound <= nan",
+        "violations < inf",
     ],
 )
 def test_a_gate_of_another_form_is_refused(text):

@@ -1,5 +1,6 @@
 """Gates: what a job asks of its own result, such as `certified_accuracy@0.5 >= 0.73`."""
 
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -55,7 +56,7 @@ def parse_gate(text: str) -> Gate:
     """A gate from its text.
 
     Raises:
-        ValueError: If it has another form, or an unknown metric.
+        ValueError: If it has another form, an unknown metric, or a number that no result can have.
     """
     match = _FORM.fullmatch(text)
     if match is None:
@@ -68,4 +69,8 @@ def parse_gate(text: str) -> Gate:
         threshold = float(number)
     except ValueError:
         raise ValueError(f"accepted is {ACCEPTED}") from None
+    if metric.endswith("accuracy") and not 0 <= threshold <= 1:
+        raise ValueError("accepted is a share from 0 to 1, such as 0.95 for 95 %")
+    if not math.isfinite(threshold):
+        raise ValueError("accepted is a finite number")
     return Gate(text, metric, parse_eps(eps) if wants_eps else None, comparison, threshold)
