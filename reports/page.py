@@ -18,6 +18,7 @@ from reports.rows import Examples, read_certificates
 from reports.summary import summarise
 from reports.templates import LONG_TABLE, style_sheet, template
 from reports.tightness import tightness_section
+from reports.verdict import verdict_words
 
 
 def render_page(results: Results) -> str:
@@ -43,7 +44,7 @@ def _first_screen(results: Results, examples: Examples) -> dict[str, Any]:
         "name": str(results.job["name"]),
         "summary": results.summary,
         "refuted": results.summary["verdict"] == "refuted",
-        "verdict": story.verdict_words(results.summary),
+        "verdict": verdict_words(results.summary),
         "headline": story.headline(results.summary),
         "certified_words": story.what_was_certified(results),
         "changes_words": story.against_which_changes(results),

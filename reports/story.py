@@ -19,12 +19,6 @@ from reports.words import (
     rounded_up,
 )
 
-TITLES = {
-    "passed": "Passed",
-    "gate_failed": "Gate failed",
-    "refuted": "Refuted",
-    "incomplete": "Incomplete",
-}
 SOURCES = {"digits": "the scikit-learn handwritten digits", "fashion-mnist": "Fashion-MNIST"}
 ARCHITECTURES = {
     "mlp": "a network of orthogonal layers in one ONNX file",
@@ -39,34 +33,6 @@ ARCHITECTURES = {
 def headline_eps(summary: dict[str, Any]) -> int:
     """Place of the ε that the headline speaks of: the middle one, the larger of two middles."""
     return len(summary["eps"]) // 2
-
-
-def verdict_words(summary: dict[str, Any]) -> dict[str, str]:
-    """The verdict as a key for its colour and icon, a title, and a sentence."""
-    verdict = summary["verdict"]
-    failed = [gate for gate in summary["gates"] if not gate["passed"]]
-    if verdict == "passed":
-        text = "No attack got inside a certified radius, so every certificate stands"
-        if gates := len(summary["gates"]):
-            text += f"; {'the gate' if gates == 1 else f'all {gates} gates'} of the job hold"
-            text += "s" if gates == 1 else ""
-        text += "."
-    elif verdict == "gate_failed":
-        fail = f"{len(failed)} of {counted(len(summary['gates']), 'gate')} of the job "
-        fail += "fails" if len(failed) == 1 else "fail"
-        text = (
-            f"No attack broke a certificate, but {fail}: "
-            f"{joined([str(gate['gate']) for gate in failed])}."
-        )
-    elif verdict == "refuted":
-        times = "" if summary["violations"] == 1 else f", {count(summary['violations'])} times"
-        text = (
-            f"An attack changed the answer inside a radius that was said to be safe{times}. The "
-            "bound behind every radius is wrong, so no radius of this run may be relied on."
-        )
-    else:
-        text = "The run stopped before its end. This page shows what was finished, and no more."
-    return {"key": verdict, "title": TITLES[verdict], "text": text}
 
 
 def headline(summary: dict[str, Any]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from certify.runs.records import EXIT_STATUS
 from certify.runs.run_dir import RunDir
+from reports.verdict import caveat
 
 VERDICTS = {
     "passed": "PASSED: no attack refuted a certificate, and every gate holds",
@@ -45,6 +46,8 @@ def print_outcome(summary: dict[str, Any], *, report: str, as_json: bool) -> Non
         return
     console = Console()
     console.print(f"\n{VERDICTS[summary['verdict']]}", style="bold", highlight=False)
+    if unasked := caveat(summary):
+        console.print(unasked, style="bold", highlight=False)
     for gate in summary["gates"]:
         word = "holds" if gate["passed"] else "FAILS"
         console.print(f"  {word}  {gate['gate']}  (found {gate['found']:.4g})", highlight=False)
