@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from reports.words import counted
+
 
 def judged(trials: list[dict[str, Any]], *, judging: int) -> list[dict[str, Any]]:
     """The trials, each with `dominated_by`: the number of one that beats it, or None.
@@ -30,6 +32,11 @@ def judged(trials: list[dict[str, Any]], *, judging: int) -> list[dict[str, Any]
         best = max(better, key=lambda number: (scores[number][1], -number), default=None)
         rows.append({**trial, "dominated_by": best})
     return rows
+
+
+def beaten_by_none(front: int, *, trials: int) -> str:
+    """What follows the number of trials on the front: "of 3 trials are beaten by none"."""
+    return f"of {counted(trials, 'trial')} {'is' if front == 1 else 'are'} beaten by none"
 
 
 def _beating(number: int, scores: dict[int, tuple[float, float]]) -> list[int]:

@@ -7,6 +7,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from reports.front import beaten_by_none
 from reports.svg import MUTED, PAPER, PROVEN, WRONG, drawn
 from reports.templates import LONG_TABLE, style_sheet, template
 from reports.words import at_budget, budget, counted, duration, percent, rounded_up
@@ -29,6 +30,7 @@ def render_sweep(summary: dict[str, Any]) -> str:
         front=[_row(trial) for trial in front],
         failed=[trial for trial in summary["trials"] if trial["failed"] is not None],
         trials=counted(len(summary["trials"]), "trial"),
+        beaten_by_none=beaten_by_none(len(front), trials=len(summary["trials"])),
         images=counted(summary["examples"], "image"),
         error=percent(0.5 / summary["examples"] ** 0.5),
         drawing=Markup(_drawing(summary)) if front else "",  # noqa: S704 - our own drawing
@@ -123,7 +125,7 @@ def _drawing(summary: dict[str, Any]) -> str:
 
     best = front[0]
     words = (
-        f"{len(front)} of {len(done)} trials are beaten by none; most certified accuracy, "
+        f"{len(front)} {beaten_by_none(len(front), trials=len(done))}; most certified accuracy, "
         f"{percent(best['certified_accuracy'][place])} with {percent(best['clean_accuracy'])} "
         f"clean, has trial {best['trial']}."
     )

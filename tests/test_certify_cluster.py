@@ -393,11 +393,11 @@ def test_a_sweep_goes_to_a_cluster_as_a_job_does(user, head):
     there, here = user.start("resume", "cut"), user.start("resume", "lost", "--here")
     out, err = there.communicate(timeout=300)
     assert there.returncode == 0, err
-    assert "trials are beaten by none, on 18 validation images" in out
+    assert "beaten by none, on 18 validation images" in out
     assert "report runs/cut/report.html" in out
     assert "certify stop cut\n" in err
     assert err.count("trials   begins") == 1
-    assert here.communicate(timeout=300)[0].count("trials are beaten by none") == 1
+    assert here.communicate(timeout=300)[0].count("beaten by none") == 1
     assert here.returncode == 0
     status, out, err = user.run(*submitted("cut", "--json"))
     assert (status, json.loads(out)) == (0, user.at("cut").read_json("summary.json")), err

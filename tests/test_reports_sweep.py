@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certify.runs.outcome import print_sweep
 from reports.front import judged
 from reports.sweep import render_sweep
 
@@ -74,6 +75,19 @@ def test_the_page_shows_every_trial_where_it_stands():
     assert [int(n) for n in re.findall(r'<th scope="row">(\d+)</th>', everything)] == [2, 1, 3, 4]
     assert [int(n) for n in re.findall(r'<th scope="row">(\d+)</th>', front)] == [2, 1]
     assert 'id="front-wide-title"' in page
+
+
+def test_page_drawing_and_terminal_count_the_front_in_the_same_words(capsys):
+    for second, said in (
+        (trial(2, 0.8, 0.4), "1 of 2 trials is beaten by none"),
+        (trial(2, 0.8, 0.7), "2 of 2 trials are beaten by none"),
+    ):
+        found = summary([trial(1, 0.9, 0.5), second])
+        print_sweep(found, report="report.html", as_json=False)
+        assert said in capsys.readouterr().out
+        page = render_sweep(found)
+        assert said in re.sub(r"<[^>]+>", "", page[page.index("<h1>") :])
+        assert f"{said}; most" in page
 
 
 def test_trials_at_one_place_share_a_label():

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from certify.runs.records import EXIT_STATUS
 from certify.runs.run_dir import RunDir
+from reports.front import beaten_by_none
 from reports.verdict import caveat
 
 VERDICTS = {
@@ -89,7 +90,7 @@ def print_sweep(summary: dict[str, Any], *, report: str, as_json: bool) -> None:
         shares = (trial["clean_accuracy"], trial["certified_accuracy"][place])
         table.add_row(trial["run"], *(f"{share:.2%}" for share in shares), values)
     console.print(
-        f"\n{len(front)} of {len(summary['trials'])} trials are beaten by none, on "
+        f"\n{len(front)} {beaten_by_none(len(front), trials=len(summary['trials']))}, on "
         f"{summary['examples']} validation images",
         style="bold",
         highlight=False,
