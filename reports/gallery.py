@@ -13,7 +13,7 @@ from reports.pictures import (
 )
 from reports.results import Results
 from reports.rows import Examples
-from reports.words import at_budget, rounded_down, rounded_up
+from reports.words import at_budget, count, counted, rounded_down, rounded_up
 
 
 def strips(results: Results, examples: Examples) -> list[dict[str, Any]]:
@@ -21,7 +21,7 @@ def strips(results: Results, examples: Examples) -> list[dict[str, Any]]:
     kinds = (
         (
             "Hardest to change",
-            "Right answers with the largest radius, of as many classes as there are.",
+            _of_which_classes(results, examples),
             most_certified(examples),
         ),
         (
@@ -71,6 +71,18 @@ def break_rows(results: Results, examples: Examples) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _of_which_classes(results: Results, examples: Examples) -> str:
+    """How many classes the hardest images come from, and how many could not give one."""
+    shown = [row for row in most_certified(examples) if row in results.images]
+    found, classes = len(set(examples.label[shown].tolist())), len(results.classes)
+    text = f"Right answers with the largest radius, from {count(found)} of "
+    text += f"{counted(classes, 'class', 'classes')}"
+    without = classes - len(set(examples.label[examples.correct].tolist()))
+    if without:
+        text += f"; {counted(without, 'class has', 'classes have')} no right answer here"
+    return text + "."
 
 
 def _picture(results: Results, examples: Examples, row: int) -> dict[str, Any]:

@@ -52,12 +52,12 @@ def rows_to_show(certificates: pa.Table, attacks: pa.Table) -> list[int]:
 
 
 def most_certified(examples: Examples) -> list[int]:
-    """Right ones of the largest radius, of as many classes as there are."""
+    """Right ones of the largest radius, of as many classes as have one and find room."""
     return _varied(examples, np.flatnonzero(examples.correct), largest=True)
 
 
 def least_certified(examples: Examples) -> list[int]:
-    """Right ones of the smallest radius, of as many classes as there are, none shown twice."""
+    """Right ones of the smallest radius, of as many classes as find room, none shown twice."""
     rest = np.setdiff1d(np.flatnonzero(examples.correct), most_certified(examples))
     return _varied(examples, rest, largest=False)
 

@@ -1,6 +1,7 @@
 """Which images are shown, and that a picture holds the pixels that it shows."""
 
 import base64
+import dataclasses
 import io
 
 import numpy as np
@@ -10,6 +11,7 @@ from report_cases import attack_row, attacks_table, certificates_table, digits_r
 
 from models.errors import CertifyError
 from models.tables import ATTACKS
+from reports.gallery import strips
 from reports.pictures import (
     Break,
     attacked_image,
@@ -52,6 +54,19 @@ def test_two_classes_fill_six_places_and_nothing_is_shown_twice():
     few = read_certificates(certificates_table([0, 1], [0, 1], [1.0, 2.0]))
     assert most_certified(few) == [1, 0]
     assert least_certified(few) == []
+
+
+def test_the_hardest_say_how_many_classes_they_come_from_and_why_not_all():
+    results = digits_results()
+    examples = read_certificates(results.certificates)
+    assert "from 6 of 10 classes." in strips(results, examples)[0]["text"]
+    taken = np.where(examples.label > 1, 0, examples.label)
+    few = dataclasses.replace(examples, prediction=taken)
+    images = dict.fromkeys(most_certified(few), np.zeros((1, 8, 8), dtype=np.float32))
+    results = dataclasses.replace(results, images=images)
+    (hardest,) = (each for each in strips(results, few) if each["title"] == "Hardest to change")
+    labels = {each["label"] for each in hardest["pictures"]}
+    assert f"from {len(labels)} of 10 classes; 8 classes have no right answer" in hardest["text"]
 
 
 def test_wrong_ones_are_never_among_the_certified():
