@@ -91,6 +91,7 @@ def _background(results: Results, examples: Examples) -> dict[str, Any]:
         "gates": sections.gate_rows(summary),
         "stages": sections.stage_rows(summary),
         "total_time": words.duration(sum(summary["seconds"].values())),
+        "sources": sections.sources(results),
         "provenance": sections.provenance_rows(results),
         "job": words.toml(results.job),
     }

@@ -15,7 +15,7 @@ from matplotlib.ticker import (
 
 from reports.changes import Changes
 from reports.svg import BROKEN, HELD, INK, MUTED, PAPER, PROVEN, WRONG, drawn
-from reports.words import counted, number, percent
+from reports.words import counted, number, percent, percent_range
 
 SIZES = ((880, 460), (352, 380))
 HISTOGRAM = ((880, 260), (352, 240))
@@ -97,7 +97,7 @@ def tightness_histogram(changes: Changes) -> str:
         )  # fmt: skip
 
     least, most = float(tightness.min()), float(tightness.max())
-    words = f"From {percent(least)} to {percent(most)}, with a median of {percent(middle)}."
+    words = f"Shares of {percent_range(least, most)}, with a median of {percent(middle)}."
     title = "Tightness of the certificates"
     return drawn(draw, name="tightness", title=title, description=words, sizes=HISTOGRAM)
 

@@ -167,6 +167,27 @@ def provenance_rows(results: Results) -> list[dict[str, Any]]:
     return rows
 
 
+def sources(results: Results) -> list[dict[str, str]]:
+    """Which figures come from which artefact of the run, of those that the page has."""
+    rows = [
+        ("bounds.json", "the Lipschitz bounds"),
+        ("certificates.parquet", "clean and certified accuracy, and the radii"),
+    ]
+    if len(results.attacks):
+        rows.append(("attacks.parquet", "which images were attacked, and robust accuracy"))
+    if len(results.radius_attacks):
+        rows.append(("radius_attacks.parquet", "attacks inside each image’s own radius"))
+    if results.searched is not None:
+        rows += [
+            ("perturbations.parquet", "smallest changes, tightness, and robust to all attacks"),
+            ("stretches.parquet", "how much of the bounds of pairs of classes was seen"),
+            ("masking.json", "signs of blind attacks"),
+        ]
+    if results.history:
+        rows.append(("train/metrics.jsonl", "the course of training, an estimate where it says so"))
+    return [{"file": file, "figures": figures} for file, figures in rows]
+
+
 def _flat(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_flat(each)}" for key, each in value.items())

@@ -8,7 +8,15 @@ from reports import sandwich
 from reports.changes import Changes, read_changes, shares_seen
 from reports.results import Results
 from reports.rows import Examples
-from reports.words import budget, count, counted, counted_first, percent
+from reports.words import (
+    budget,
+    count,
+    counted,
+    counted_first,
+    percent,
+    percent_in_words,
+    percent_range,
+)
 
 ALARMS = {
     "zero_gradients": "Gradients of 0",
@@ -90,9 +98,9 @@ def _lead(changes: Changes, summary: dict[str, Any]) -> str:
     if (changes.distance < changes.radius).any():
         return text + "Some are shorter than the radius that was claimed: they refute the run."
     return text + (
-        f"None is shorter than the radius, and the median radius is {percent(middle)} of it. The "
-        "truth lies between: a better proof could raise the radius, a better attack could find a "
-        "shorter change, and neither can cross the other."
+        "None is shorter than the radius, and the median radius is "
+        f"{percent_in_words(middle)} of it. The truth lies between: a better proof could raise the "
+        "radius, a better attack could find a shorter change, and neither can cross the other."
     )
 
 
@@ -133,5 +141,5 @@ def _pairs(results: Results) -> str:
         return "Two inputs move the lead of one class over another by more than its bound allows."
     return (
         "Pairs of inputs were looked for that move such a lead the most: they reach "
-        f"{percent(least)} to {percent(most)} of its bound, and none exceeds it."
+        f"{percent_range(least, most)} of its bound, and none exceeds it."
     )

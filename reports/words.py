@@ -26,6 +26,16 @@ def percent(share: float | None) -> str:
     return f"{100 * share:.1f}{NO_BREAK}%"
 
 
+def percent_range(least: float, most: float) -> str:
+    """From one share to another inside a sentence, said once where both read the same."""
+    return " to ".join(dict.fromkeys(percent_in_words(share) for share in (least, most)))
+
+
+def percent_in_words(share: float) -> str:
+    """A percentage inside a sentence: "more than 99.9 %" has no sign to stumble over."""
+    return percent(share).replace("<", "less than").replace(">", "more than")
+
+
 def budget(eps: float) -> str:
     """An ε as a person would write it: a short decimal, or a fraction of 255."""
     if len(repr(eps)) <= 6:

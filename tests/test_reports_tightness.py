@@ -81,10 +81,27 @@ def test_the_page_says_how_tight_the_radii_are_and_which_alarm_rings():
     page = render_page(searched_results()).replace("\N{NO-BREAK SPACE}", " ")
     assert "the median radius is 80.0 % of it" in page
     assert "the gradient is exactly 0 at 2 images" in page
-    assert "they reach 90.0 % to 90.0 % of its bound" in page
+    assert "they reach 90.0 % of its bound" in page
     assert "1 image leaves its class a little inside the radius" in page
     assert 'id="tightness"' in page
     assert 'id="tightness"' not in report_cases.page_of("passed")
+
+
+def test_a_share_of_nearly_all_is_said_once_and_in_words():
+    page = render_page(searched_results(1.0001, seen=0.99999)).replace("\N{NO-BREAK SPACE}", " ")
+    assert "they reach more than 99.9 % of its bound" in page
+    assert "the median radius is more than 99.9 % of it" in page
+
+
+def test_the_page_names_the_artefact_of_each_figure_and_no_other():
+    searched = ("perturbations.parquet", "stretches.parquet", "masking.json")
+    page, without = render_page(searched_results()), report_cases.page_of("passed")
+    for name in ("certificates.parquet", "attacks.parquet", "train/metrics.jsonl", *searched):
+        assert f"<code>{name}</code>" in page
+        assert (f"<code>{name}</code>" in without) == (name not in searched)
+    assert "attacks.parquet" not in report_cases.page_of("incomplete")
+    untrained = dataclasses.replace(report_cases.digits_results(), history=[])
+    assert "train/metrics.jsonl" not in render_page(untrained)
 
 
 def test_changes_shorter_than_a_radius_are_said_to_refute():

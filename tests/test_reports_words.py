@@ -14,6 +14,7 @@ from reports.words import (
     measured,
     number,
     percent,
+    percent_range,
     rounded_down,
     rounded_up,
     toml,
@@ -33,6 +34,14 @@ from reports.words import (
 )
 def test_all_and_none_are_said_of_all_and_none_alone(share, said):
     assert percent(share).replace("\N{NO-BREAK SPACE}", " ") == said
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=2).map(sorted))
+def test_a_range_says_no_percentage_twice_and_no_sign(ends):
+    said = percent_range(*ends)
+    parts = said.split(" to ")
+    assert len(parts) == len({percent(end) for end in ends})
+    assert not set("<>") & set(said)
 
 
 @pytest.mark.parametrize(
