@@ -124,6 +124,17 @@ def test_the_report_is_made_again_from_the_artefacts_alone(folder, undisturbed, 
     assert page.read_bytes() == before
 
 
+def test_a_run_that_is_submitted_again_ends_with_the_same_page(folder, undisturbed):
+    shutil.copytree(artefact(folder, "undisturbed", ""), artefact(folder, "again", ""))
+    pages = []
+    for _ in range(2):
+        status, _, err = submit(folder, "again")
+        assert status == 0, err
+        pages.append(artefact(folder, "again", "report.html").read_bytes())
+    assert pages[0] == pages[1]
+    assert b"again" in pages[0]
+
+
 REFUSED = {
     "another job under the id": (["--run", "undisturbed", "--set", "seed=1"], "another job"),
     "a path as id": (["--run", "../x"], "run id"),
