@@ -1,6 +1,5 @@
-"""The drawings of the page: certified accuracy over ε, the radii, the course of training."""
+"""The drawings of the page: certified accuracy over ε, the radii."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,25 +15,33 @@ from reports.svg import (
     PAPER,
     PROVEN,
     PROVEN_FLOAT32,
-    RULE,
     WRONG,
     drawn,
 )
 from reports.words import budget, joined, percent
 
-HISTORY_WIDE, HISTORY_NARROW = (880, 280), (352, 440)
+DOTTED = (0, (1, 1.6))
 STEPS = 400  # corners of a curve: more would not be seen
 
 
-def accuracy_curve(examples: Examples, summary: dict[str, Any]) -> str:
-    """Certified accuracy over ε from the radii themselves, and the attacks' points beside it."""
+def accuracy_curve(examples: Examples, summary: dict[str, Any], *, attacked: np.ndarray) -> str:
+    """Certified accuracy over ε from the radii themselves, and the attacks' points beside it.
+
+    Where not all images were attacked, those that were have a curve of their own: their points lie
+    on it or above, and may lie below the curve of all.
+
+    Args:
+        examples: the table of certificates.
+        summary: the figures of the run.
+        attacked: rows that were attacked at every ε, perhaps none.
+    """
     eps, clean = summary["eps"], summary["clean_accuracy"]
     radius = np.where(examples.correct, examples.radius, 0.0)
     reach = max(1.12 * eps[-1], float(np.quantile(radius, 0.98)))
 
     def draw(figure: Figure, narrow: bool) -> None:
         axes = figure.add_subplot()
-        _percent_axis(axes)
+        percent_axis(axes)
         axes.set_title("share of the test images", loc="left")
         axes.set_xlabel("ε (L2)" if narrow else "ε: length of the change (L2, a pixel runs 0 to 1)")
         axes.set_xlim(0, reach)
@@ -46,19 +53,28 @@ def accuracy_curve(examples: Examples, summary: dict[str, Any]) -> str:
         axes.fill_between(x, y, step="post", color=PROVEN, alpha=0.09, linewidth=0)
         axes.step(x, y, where="post", color=PROVEN, linewidth=2.2)
         axes.plot([0], [clean], "o", ms=8, mfc=PAPER, mec=INK, mew=1.8, clip_on=False, zorder=5)
-        if summary["attacked_examples"]:
+        if len(attacked):
+            if len(attacked) < len(examples):
+                x, y = _survival(radius[attacked], reach=reach)
+                axes.step(x, y, where="post", color=PROVEN, linewidth=1.4, linestyle=DOTTED)
             certified, robust = summary["certified_accuracy_attacked"], summary["robust_accuracy"]
             axes.vlines(eps, certified, robust, color=BROKEN, linewidth=1.4, alpha=0.7)
-            axes.plot(eps, certified, "o", ms=7, mfc=PROVEN, mec=PAPER, mew=1, zorder=4)
-            axes.plot(eps, robust, "D", ms=7, mfc=BROKEN, mec=PAPER, mew=1, zorder=5)
+            axes.plot(eps, certified, "o", ms=12, mfc=PROVEN, mec=PAPER, mew=1, zorder=4)
+            axes.plot(eps, robust, "D", ms=5.5, mfc=BROKEN, mec=PAPER, mew=1, zorder=5)
 
     shares = zip(eps, summary["certified_accuracy"], strict=True)
     at_eps = joined([f"{percent(share)} at ε {budget(each)}" for each, share in shares])
     words = f"Starts at {percent(clean)} without a change and falls to {at_eps}."
-    if summary["attacked_examples"]:
-        shares = zip(eps, summary["robust_accuracy"], strict=True)
-        under = joined([f"{percent(share)} at ε {budget(each)}" for each, share in shares])
-        words += f" Under attack, of the attacked images, {under} stay right."
+    if len(attacked):
+        columns = (eps, summary["certified_accuracy_attacked"], summary["robust_accuracy"])
+        under = joined(
+            [
+                f"{percent(proven)} are proven and {percent(robust)} stay right under attack at "
+                f"ε {budget(each)}"
+                for each, proven, robust in zip(*columns, strict=True)
+            ]
+        )
+        words += f" Of the attacked images {under}."
     return drawn(draw, name="curve", title="Certified accuracy over ε", description=words)
 
 
@@ -94,55 +110,6 @@ def radius_histogram(examples: Examples, summary: dict[str, Any]) -> str:
     return drawn(draw, name="radii", title="Histogram of the proven radii", description=words)
 
 
-def training_history(history: list[dict[str, Any]], eps: Sequence[float]) -> str:
-    """Loss by epoch and, where they were measured, accuracies on the validation images.
-
-    While training certified accuracy is an estimate: the proof is made from the exported file.
-    """
-    first = history[0]["epoch"] - 1  # epochs are drawn from 1, also where they count from 0
-    measured = [each for each in history if each.get("clean_accuracy") is not None]
-    estimates = [(each["epoch"] - first, _estimates(each)) for each in measured]
-    estimates = [(epoch, found) for epoch, found in estimates if len(found) == len(eps)]
-
-    def draw(figure: Figure, narrow: bool) -> None:
-        panels = 1 + bool(measured)
-        grid = (panels, 1) if narrow else (1, panels)
-        loss = figure.add_subplot(*grid, 1)
-        loss.set_title("training loss", loc="left")
-        _line(loss, [(each["epoch"] - first, each["loss"]) for each in history], color=INK)
-        loss.yaxis.set_major_locator(MaxNLocator(4))
-        panes = [loss]
-        if measured:
-            accuracy = figure.add_subplot(*grid, 2)
-            panes.append(accuracy)
-            _percent_axis(accuracy)
-            accuracy.set_title("validation images: clean, and certified (estimated)", loc="left")
-            clean = [(each["epoch"] - first, each["clean_accuracy"]) for each in measured]
-            lines = [("clean", clean, INK)]
-            for place, each in enumerate(eps):
-                points = [(epoch, found[place]) for epoch, found in estimates]
-                if points:
-                    lines.append((f"ε {budget(each)}", points, PROVEN))
-            for _, points, colour in lines:
-                _line(accuracy, points, color=colour)
-            _label_ends(accuracy, lines, apart=0.09)
-        for axes in panes:
-            axes.set_xlabel("epoch" if axes is panes[-1] or not narrow else "")
-            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-
-    start, end = history[0]["loss"], history[-1]["loss"]
-    words = f"The loss goes from {start:.3g} to {end:.3g} in {len(history)} epochs."
-    if measured:
-        words += f" Clean validation accuracy ends at {percent(measured[-1]['clean_accuracy'])}."
-    return drawn(
-        draw,
-        name="history",
-        title="Course of training",
-        description=words,
-        sizes=(HISTORY_WIDE, HISTORY_NARROW),
-    )
-
-
 def _survival(radius: np.ndarray, *, reach: float) -> tuple[np.ndarray, np.ndarray]:
     """Corners of the share of `radius` above ε; every corner is exact, some are left out."""
     corners = np.unique(radius[(radius > 0) & (radius < reach)])
@@ -153,38 +120,8 @@ def _survival(radius: np.ndarray, *, reach: float) -> tuple[np.ndarray, np.ndarr
     return x, above / len(radius)
 
 
-def _percent_axis(axes: Axes) -> None:
+def percent_axis(axes: Axes) -> None:
+    """Shares from 0 to all, read as percentages."""
     axes.set_ylim(0, 1.02)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1.0])
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0, symbol=" %"))
-
-
-def _estimates(metrics: dict[str, Any]) -> Sequence[float]:
-    for key in ("certified_accuracy", "estimated_certified_accuracy"):
-        if metrics.get(key):
-            return list(metrics[key])
-    return []
-
-
-def _line(axes: Axes, points: Sequence[tuple[int, float]], *, color: str) -> None:
-    x, y = zip(*points, strict=True)
-    axes.plot(x, y, color=color, linewidth=1.8, marker="o" if len(points) < 3 else "", ms=5)
-
-
-def _label_ends(axes: Axes, lines: Sequence[tuple[str, Any, str]], *, apart: float) -> None:
-    """Name each line at its right end, names pushed apart where they would touch."""
-    floor = -1.0
-    for name, points, colour in sorted(lines, key=lambda line: line[1][-1][1]):
-        height = max(points[-1][1], floor + apart)
-        floor = height
-        axes.annotate(
-            name,
-            (points[-1][0], height),
-            xytext=(8, 0),
-            textcoords="offset points",
-            va="center",
-            color=colour,
-            size=11,
-            annotation_clip=False,
-        )
-    axes.spines["bottom"].set_color(RULE)

@@ -12,9 +12,10 @@ from markupsafe import Markup
 
 from models.errors import CertifyError
 from reports import curves, gallery, sections, story, words
+from reports.history import training_history
 from reports.pictures import most_certified
 from reports.results import Results
-from reports.rows import Examples, read_certificates
+from reports.rows import Examples, attacked_everywhere, read_certificates
 from reports.summary import summarise
 from reports.templates import LONG_TABLE, style_sheet, template
 from reports.tightness import tightness_section
@@ -56,13 +57,15 @@ def _findings(results: Results, examples: Examples) -> dict[str, Any]:
     summary, tightness = results.summary, tightness_section(results, examples)
     if tightness:
         tightness |= {name: _drawing(tightness[name]) for name in ("plot", "histogram")}
+    attacked = attacked_everywhere(results.attacks, summary["eps"], examples=len(examples))
     return {
         "tightness": tightness,
+        "sampled": 0 < len(attacked) < len(examples),
         "eps": [words.budget(each) for each in summary["eps"]],
         "accuracy": sections.accuracy_rows(summary),
         "bars": sections.fate_bars(results, examples),
         "fates": sections.FATES,
-        "curve": _drawing(curves.accuracy_curve(examples, summary)),
+        "curve": _drawing(curves.accuracy_curve(examples, summary, attacked=attacked)),
         "histogram": _drawing(curves.radius_histogram(examples, summary)),
         "mean_radius": words.rounded_down(summary["mean_certified_radius"], decimals=4),
         "breaks": gallery.break_rows(results, examples),
@@ -76,7 +79,7 @@ def _background(results: Results, examples: Examples) -> dict[str, Any]:
     summary = results.summary
     history = ""
     if results.history:
-        history = _drawing(curves.training_history(results.history, summary["eps"]))
+        history = _drawing(training_history(results.history, summary["eps"]))
     shape = story.image_shape(results)
     return {
         "operators": sections.operator_rows(results.bounds),

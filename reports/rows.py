@@ -3,6 +3,8 @@
 Certified at ε means: the prediction is the label and the radius is greater than ε.
 """
 
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,6 +133,12 @@ def attacked_at(attacks: pa.Table, eps: float, *, examples: int) -> Attacked:
         left_alone=columns["attacks"][here] == "",
         left_out=columns["left_out"][here],
     )
+
+
+def attacked_everywhere(attacks: pa.Table, eps: Sequence[float], *, examples: int) -> np.ndarray:
+    """Rows of the table of certificates that were attacked at every ε, rising."""
+    at_each = (attacked_at(attacks, each, examples=examples).row for each in eps)
+    return functools.reduce(np.intersect1d, at_each)
 
 
 def fates_at(examples: Examples, attacked: Attacked, eps: float) -> Fates:
