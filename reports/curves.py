@@ -1,5 +1,6 @@
 """The drawings of the page: certified accuracy over ε, the radii."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -94,11 +95,10 @@ def radius_histogram(examples: Examples, summary: dict[str, Any]) -> str:
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.set_xlim(0, reach)
         top = axes.get_ylim()[1]
-        axes.set_ylim(0, 1.2 * top)
-        upper, before = False, -reach
-        for each in summary["eps"]:
-            upper = each - before < (0.15 if narrow else 0.08) * reach and not upper
-            before, height = each, top * (1.12 if upper else 1.04)
+        levels = free_levels(summary["eps"], apart=(0.15 if narrow else 0.08) * reach)
+        axes.set_ylim(0, (1.12 + 0.08 * max(levels)) * top)
+        for each, level in zip(summary["eps"], levels, strict=True):
+            height = (1.04 + 0.08 * level) * top
             axes.vlines(each, 0, height, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
             axes.text(each, height, budget(each), ha="center", va="bottom", color=MUTED, size=11)
 
@@ -108,6 +108,17 @@ def radius_histogram(examples: Examples, summary: dict[str, Any]) -> str:
         f"{len(wrong)} are classified wrong."
     )
     return drawn(draw, name="radii", title="Histogram of the proven radii", description=words)
+
+
+def free_levels(places: Sequence[float], *, apart: float) -> list[int]:
+    """For names at rising places the lowest level, from 0, on which each touches no other."""
+    found: list[int] = []
+    last: list[float] = []  # place of the last name of each level
+    for place in places:
+        free = (level for level, before in enumerate(last) if place - before >= apart)
+        found.append(next(free, len(last)))
+        last[found[-1] : found[-1] + 1] = [place]
+    return found
 
 
 def _survival(radius: np.ndarray, *, reach: float) -> tuple[np.ndarray, np.ndarray]:

@@ -196,12 +196,13 @@ def bounds_of(pair):
 
 
 @functools.cache
-def digits_results(attacked=120):
+def digits_results(*, attacked=120, eps=EPS):
     """360 grey digits, 10 classes, some of them attacked, passed."""
     digits = load_digits()
     images = (digits.images[:360, None] / 16).astype(np.float32)
+    classes = [str(i) for i in range(10)]
     return synthetic_results(
-        images, digits.target[:360], classes=[str(i) for i in range(10)], attacked=attacked
+        images, digits.target[:360], classes=classes, eps=eps, attacked=attacked
     )
 
 

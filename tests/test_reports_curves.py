@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_cases import certificates_table, digits_results
 
-from reports.curves import _survival, accuracy_curve, radius_histogram
+from reports.curves import _survival, accuracy_curve, free_levels, radius_histogram
 from reports.history import spread, training_history
 from reports.page import render_page
 from reports.rows import attacked_everywhere, certified_at, read_certificates
@@ -87,6 +87,15 @@ def test_names_of_lines_never_touch_and_stand_in_the_order_of_their_lines(height
     assert (stairs >= apart - 1e-12).all()
     if min(np.diff(sorted(heights)), default=1) >= apart:
         assert found == heights
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8).map(sorted), st.floats(0.01, 0.3))
+def test_names_on_one_level_are_apart_and_none_stands_higher_than_it_must(places, apart):
+    found = free_levels(places, apart=apart)
+    for now, (place, level) in enumerate(zip(places, found, strict=True)):
+        before = list(zip(places[:now], found[:now], strict=True))
+        touched = {at for other, at in before if place - other < apart}
+        assert level == min(set(range(9)) - touched)
 
 
 def test_drawings_use_the_colours_of_the_page_and_their_own_ids(drawings):
