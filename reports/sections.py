@@ -69,9 +69,8 @@ def fate_bars(results: Results, examples: Examples) -> list[dict[str, Any]]:
         parts = []
         for name in ("certified", "held", "broken", "refuted", "wrong"):
             images = int(getattr(fates, name).sum())
-            room = images / len(attacked.row) > 0.02 + 0.025 * len(str(images))
             if images:
-                parts.append({"name": name, "images": images, "room": room, "label": FATES[name]})
+                parts.append({"name": name, "images": images, "label": FATES[name]})
         bars.append({"eps": at_budget(eps), "parts": parts})
     return bars
 

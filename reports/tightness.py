@@ -63,7 +63,7 @@ def sandwich_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
         summary["search"]["robust_accuracy"],
         summary["certified_accuracy_attacked"],
     )
-    clean = summary["clean_accuracy_attacked"]
+    clean, images = summary["clean_accuracy_attacked"], summary["attacked_examples"]
     return [
         {
             "eps": budget(eps),
@@ -71,16 +71,11 @@ def sandwich_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
             "attacked": percent(attacked),
             "together": percent(together),
             "certified": percent(certified),
-            "gap": _gap(together - certified, images=summary["attacked_examples"]),
+            "gap": f"{100 * (together - certified):.1f} points",
+            "gap_images": counted(round((together - certified) * images), "image"),
         }
         for eps, attacked, together, certified in zip(*columns, strict=True)
     ]
-
-
-def _gap(share: float, *, images: int) -> str:
-    """A difference of shares, in images and in points."""
-    apart = round(share * images)
-    return f"{100 * share:.1f} points ({counted(apart, 'image')})"
 
 
 def _lead(changes: Changes, summary: dict[str, Any]) -> str:
