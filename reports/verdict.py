@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from reports.words import count, counted, joined, percent
+from reports.words import count, counted, joined, percent_in_words
 
 TITLES = {
     "passed": "Passed",
@@ -49,7 +49,7 @@ def caveat(summary: dict[str, Any]) -> str:
         return ""
     return (
         "No accuracy was asked for: no gate sets a floor under any, and clean accuracy is "
-        f"{percent(summary['clean_accuracy'])}."
+        f"{percent_in_words(summary['clean_accuracy'])}."
     )
 
 

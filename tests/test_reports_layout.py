@@ -95,6 +95,18 @@ def test_no_table_is_cut_and_no_words_of_a_drawing_touch(browser, addresses, nam
         assert browser.evaluate(CUT) == []
 
 
+def test_curves_that_end_together_are_named_from_clean_down_to_the_largest_eps(browser, addresses):
+    for width in (PHONE, DESK):
+        browser.open(addresses["four eps"], width=width)
+        names = browser.evaluate(
+            "[...document.querySelectorAll('#run svg.plot text')]"
+            ".map(e => [e.getBoundingClientRect(), e.textContent])"
+            ".filter(([box, name]) => box.width && /^(clean|ε .*)$/.test(name))"
+            ".sort(([one], [other]) => one.top - other.top).map(([, name]) => name)"
+        )
+        assert names == ["clean", "ε 36/255", "ε 72/255", "ε 108/255", "ε 1"]
+
+
 def test_on_a_phone_a_sweep_shows_its_accuracies_before_what_was_tried(browser, addresses):
     browser.open(addresses["sweep"], width=PHONE)
     ends = "[...document.querySelectorAll('td.proven')].map(e => e.getBoundingClientRect().right)"
