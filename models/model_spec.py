@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, field_validator
 
-from models.spec import Spec
+from models.spec import Spec, of_form
 
 
 def _one_or_more(widths: tuple[int, ...]) -> tuple[int, ...]:
@@ -16,6 +16,9 @@ def _one_or_more(widths: tuple[int, ...]) -> tuple[int, ...]:
     return widths
 
 
+Sha256 = Annotated[
+    str, of_form("[0-9a-f]{64}", accepted="accepted are 64 hexadecimal digits, the letters small")
+]
 Widths = Annotated[tuple[PositiveInt, ...], Field(strict=False), AfterValidator(_one_or_more)]
 
 
@@ -92,7 +95,7 @@ class OnnxSpec(Spec):
     architecture: Literal["onnx"]
     path: str = Field(min_length=1)
     """The file; a relative path starts at the folder of the job file."""
-    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    sha256: Sha256 | None = None
     """Hash of the file with all its weights; another file is refused. Filled in if left out."""
     mean: tuple[float, ...] | None = Field(default=None, strict=False)
     """What is subtracted from the pixels before the file, one number or one to a channel."""
@@ -109,7 +112,6 @@ class OnnxSpec(Spec):
         return found
 
 
-ARCHITECTURES = ("linear", "mlp", "cnn", "lipnext", "lipresnet", "onnx")
 ImageSpec = CnnSpec | LipNextSpec | LipResNetSpec
 TrainedSpec = LinearSpec | MlpSpec | ImageSpec
 ModelSpec = Annotated[TrainedSpec | OnnxSpec, Field(discriminator="architecture")]

@@ -4,10 +4,12 @@ Units: a pixel runs from 0 to 1; ε and radii are L2 distances between such imag
 """
 
 import math
+import re
 from fractions import Fraction
 from typing import Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -51,6 +53,17 @@ def parse_eps(found: object) -> float:
     if not (math.isfinite(eps) and eps > 0):
         raise ValueError(f"accepted is {accepted}")
     return eps
+
+
+def of_form(pattern: str, *, accepted: str) -> AfterValidator:
+    """A check of a whole text's form, which says in words what is accepted."""
+
+    def checked(text: str) -> str:
+        if re.fullmatch(pattern, text) is None:
+            raise ValueError(accepted)
+        return text
+
+    return AfterValidator(checked)
 
 
 Eps = Annotated[float, BeforeValidator(parse_eps)]
@@ -160,8 +173,8 @@ class ResourcesSpec(Spec):
     def _those_who_train_are_workers(self) -> "ResourcesSpec":
         if self.training_workers > self.workers:
             raise ValueError(
-                f"training_workers: found {self.training_workers}; accepted are at most workers, "
-                f"{self.workers}"
+                f"training_workers: found {self.training_workers}; accepted are at most as many as "
+                f"resources.workers, which is {self.workers}"
             )
         if self.training_workers > 1 and self.gpus_per_worker > 1:
             raise ValueError(

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -44,6 +45,12 @@ def budget(eps: float) -> str:
     if abs(steps - round(steps)) < 1e-9:
         return f"{round(steps)}/255"
     return f"{eps:.4g}"
+
+
+def exact_budget(eps: float) -> str:
+    """An ε as a job file may hold it: what is read again is the same number."""
+    short = budget(eps)
+    return short if float(Fraction(short)) == eps else repr(eps)
 
 
 def at_budget(eps: float) -> str:

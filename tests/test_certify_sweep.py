@@ -89,8 +89,9 @@ FAULTS = {
     "[sweep]\nmethod = 'grid'": ["sweep.over: found no key; accepted is at least one to vary"],
     "[sweep]\nmetod = 'grid'\nmethod = 'best'": [
         "sweep.metod: unknown key, found 'grid'",
-        "sweep.method: found 'best'; input should be 'grid', 'random' or 'optuna'",
+        "sweep.method: found 'best'; accepted is 'grid', 'random' or 'optuna'",
     ],
+    "[sweep]\ntrials = 'x'": ["sweep.trials: found 'x'; accepted is a whole number"],
     "[sweep.over]\ntrain.epochs = []\ndata.validation = [0.1, 0.2]\nseed = [0, 1]": [
         "sweep.over.train.epochs: found []; accepted is a list of values that differ",
         "sweep.over.data.validation: found a key that all trials share; accepted are keys of model",
@@ -127,8 +128,8 @@ FAULTS = {
         "train.epoch: unknown key, found 1; accepted are epochs",
     ],
     "[sweep.over]\ntrain.batch_size = [16, 0]\ntrain.accumulate = [1, 32]": [
-        "train.batch_size: found 0; input should be greater than 0 (in 2 of 4 combinations; the "
-        "first: train.accumulate = 1, train.batch_size = 0)",
+        "train.batch_size: found 0; accepted is a number greater than 0 (in 2 of 4 combinations; "
+        "the first: train.accumulate = 1, train.batch_size = 0)",
         "accumulate = 32 leaves parts of a batch empty; accepted is at most batch_size, 16 (",
     ],
     "[sweep]\neps = 0.7\n[sweep.over]\ntrain.epochs = [1]": [
@@ -139,7 +140,7 @@ FAULTS = {
     ],
     "[sweep]\nmethod = 'optuna'\ntrials = 2\n"
     "[sweep.over]\ntrain.batch_size = { from = 0, to = 64 }": [
-        "train.batch_size: found 0; input should be greater than 0"
+        "train.batch_size: found 0; accepted is a number greater than 0"
     ],
 }
 

@@ -1,6 +1,7 @@
 """Numbers in words: nothing in print is better than what was found."""
 
 import tomllib
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from reports.words import (
     budget,
     budget_in_pixels,
     duration,
+    exact_budget,
     joined,
     measured,
     number,
@@ -49,6 +51,11 @@ def test_a_range_says_no_percentage_twice_and_no_sign(ends):
 )
 def test_a_budget_is_written_as_a_person_would(eps, said):
     assert budget(eps) == said
+
+
+@given(st.floats(min_value=1e-9, max_value=1e3) | st.integers(1, 2000).map(lambda n: n / 255))
+def test_an_exact_budget_is_read_again_as_the_same_number(eps):
+    assert float(Fraction(exact_budget(eps))) == eps
 
 
 @given(st.floats(min_value=1e-9, max_value=1e3), st.integers(1, 6))

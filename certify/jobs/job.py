@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, NonNegativeInt, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, NonNegativeInt, ValidationError, model_validator
 
 from certify.jobs.faults import told
 from certify.jobs.gates import Gate, parse_gate
@@ -23,8 +23,10 @@ from models.spec import (
     EvaluateSpec,
     ResourcesSpec,
     Spec,
+    of_form,
 )
 from models.train_spec import TrainSpec
+from reports.words import exact_budget
 
 UNEVALUATED = ("seed", "gates", "train", "certify", "attack")
 """Keys that a batch evaluation has no use for."""
@@ -35,7 +37,21 @@ STREAMED = ("folder", "parquet")
 OF_TRAINING = ("validation", "test", "buffer")
 """Keys of `data` that only training asks for: how a part is cut off, how much of one is held."""
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+Name = Annotated[
+    str,
+    of_form(
+        r"[a-z0-9][a-z0-9-]{0,62}",
+        accepted="accepted are 1 to 63 lower-case letters, digits and dashes, no dash first",
+    ),
+]
+
+
+def _parsed(gate: str) -> str:
+    parse_gate(gate)
+    return gate
+
+
+GateText = Annotated[str, AfterValidator(_parsed)]
 
 
 class JobSpec(Spec):
@@ -45,7 +61,7 @@ class JobSpec(Spec):
     """Lower-case letters, digits and dashes; the run's id begins with it."""
     seed: NonNegativeInt = 0
     """Of every random number of the job."""
-    gates: tuple[str, ...] = Field(default=("violations == 0",), strict=False)
+    gates: tuple[GateText, ...] = Field(default=("violations == 0",), strict=False)
     """Comparisons that the result must pass."""
     data: DataSpec = DataSpec()
     model: ModelSpec = MlpSpec()
@@ -56,28 +72,23 @@ class JobSpec(Spec):
     """Makes the job a batch evaluation of a foreign model."""
     resources: ResourcesSpec = ResourcesSpec()
 
-    @field_validator("gates")
-    @classmethod
-    def _gates_parse(cls, gates: tuple[str, ...]) -> tuple[str, ...]:
-        for gate in gates:
-            parse_gate(gate)
-        return gates
-
     @model_validator(mode="after")
     def _gates_speak_of_known_eps(self) -> "JobSpec":
         for gate in self.parsed_gates():
             if gate.eps is not None and gate.eps not in self.certify.eps:
-                known = ", ".join(f"{eps:g}" for eps in self.eps)
-                raise ValueError(f"gate {gate.text!r} asks for an ε that is not certified: {known}")
+                raise ValueError(
+                    f"gates: found {gate.text!r}; accepted after @ is one of certify.eps, "
+                    f"{self.eps_in_words}"
+                )
         return self
 
     @model_validator(mode="after")
     def _the_best_epoch_is_decided_at_a_certified_eps(self) -> "JobSpec":
         best = self.train.best
         if best is not None and best.eps not in self.certify.eps:
-            known = ", ".join(f"{eps:g}" for eps in self.eps)
             raise ValueError(
-                f"train.best.eps: found {best.eps:g}; accepted is one of certify.eps, {known}"
+                f"train.best.eps: found {best.eps:g}; accepted is one of certify.eps, "
+                f"{self.eps_in_words}"
             )
         return self
 
@@ -133,6 +144,11 @@ class JobSpec(Spec):
     def eps(self) -> tuple[float, ...]:
         """Perturbation budgets, rising."""
         return tuple(sorted(self.certify.eps))
+
+    @property
+    def eps_in_words(self) -> str:
+        """The budgets, each as a job file may hold it."""
+        return ", ".join(exact_budget(eps) for eps in self.eps)
 
     def parsed_gates(self) -> list[Gate]:
         """The gates, ready to judge a summary."""
@@ -218,7 +234,7 @@ def check_job(keys: Mapping[str, Any], *, place: str) -> JobSpec:
     try:
         return JobSpec.model_validate(keys)
     except ValidationError as error:
-        lines = (told(fault, place, fields=JobSpec.model_fields) for fault in error.errors())
+        lines = (told(fault, place, spec=JobSpec) for fault in error.errors())
         raise JobError("\n".join(lines)) from None
 
 

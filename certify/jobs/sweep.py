@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, PositiveInt, ValidationError
 
+from certify.jobs.faults import told
 from certify.jobs.job import JobSpec, check_job, read_keys
 from certify.jobs.space import Axis, Values, axes_of, grid, size
 from models.errors import JobError
@@ -160,8 +161,8 @@ def check_sweep(keys: Mapping[str, Any], *, place: str) -> Sweep:
     try:
         spec = SweepSpec.model_validate(keys["sweep"])
     except ValidationError as error:
-        faults = [_fault(place, fault) for fault in error.errors()]
-        raise JobError("\n".join(faults)) from None
+        found = (told(each, place, spec=SweepSpec, table=("sweep",)) for each in error.errors())
+        raise JobError("\n".join(found)) from None
     axes, faults = axes_of(spec.over)
     faults += _faults_of_method(spec, axes) if axes else []
     if faults:
@@ -223,10 +224,9 @@ def _faults_of_job(sweep: Sweep, values: Values) -> list[str]:
     if isinstance(job.model, OnnxSpec):
         return [f"{sweep.place}: model.architecture: found 'onnx', of which nothing is trained"]
     if sweep.spec.eps is not None and sweep.spec.eps not in job.certify.eps:
-        known = ", ".join(f"{eps:g}" for eps in job.eps)
         return [
             f"{sweep.place}: sweep.eps: found {sweep.spec.eps:g}; accepted is one of certify.eps, "
-            f"{known}"
+            f"{job.eps_in_words}"
         ]
     return []
 
@@ -234,13 +234,3 @@ def _faults_of_job(sweep: Sweep, values: Values) -> list[str]:
 def _where(where: list[Values], checked: int) -> str:
     first = ", ".join(f"{key} = {value!r}" for key, value in where[0].items())
     return f"in {len(where)} of {checked} combinations; the first: {first}"
-
-
-def _fault(place: str, fault: Mapping[str, Any]) -> str:
-    """One line: where it is, what was found, what is accepted."""
-    key = ".".join(["sweep", *(str(part) for part in fault["loc"])])
-    if fault["type"] == "extra_forbidden":
-        known = ", ".join(SweepSpec.model_fields)
-        return f"{place}: {key}: unknown key, found {fault['input']!r}; accepted are {known}"
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    return f"{place}: {key}: found {fault['input']!r}; {message[0].lower()}{message[1:]}"
