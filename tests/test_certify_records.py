@@ -94,7 +94,7 @@ def test_a_pending_run_that_no_process_takes_up_is_given_up_in_time(made):
     assert read_record(run_dir).status == "PENDING"
     state = run_dir.read_json("state.json")
     run_dir.write_json("state.json", state | {"since": str(datetime.now(UTC) - timedelta(hours=1))})
-    assert read_record(run_dir).reason == "incomplete: no process took it up; resume it"
+    assert read_record(run_dir).reason == "no process took it up; resume it"
 
 
 def test_a_run_that_ends_between_two_looks_is_not_told_as_dead(made, monkeypatch):
@@ -160,6 +160,50 @@ def test_the_list_names_every_run_and_nothing_else(made, certify, tmp_path):
     assert "z-first" in out
     assert "by hand" not in out
     assert certify("status")[1] == "a-second: STOPPED, incomplete, interrupted\nby hand\n"
+
+
+LONG = (
+    "the loss is no number at step 40; lower the learning rate; accepted is a finite loss, so that "
+    "a network may be exported"
+)
+
+
+def test_a_reason_is_on_its_runs_line_where_there_is_no_terminal(made, certify):
+    made("a", "FAILED", stage="train", verdict="incomplete", reason=LONG)
+    made("a-longer-name", "SUCCEEDED", verdict="passed")
+    assert certify("list")[1].splitlines() == [
+        "run            status     stage  verdict     reason",
+        f"a              FAILED     train  incomplete  {LONG}",
+        "a-longer-name  SUCCEEDED         passed",
+    ]
+
+
+def test_a_reason_has_lines_of_its_own_in_a_narrow_terminal(made, tmp_path):
+    made("a", "FAILED", stage="train", verdict="incomplete", reason=LONG)
+    made("b", "SUCCEEDED", verdict="passed")
+    outside, inside = os.openpty()
+    listing = subprocess.Popen(
+        [sys.executable, "-m", "certify", "list"],
+        cwd=tmp_path,
+        stdout=inside,
+        env={**os.environ, "COLUMNS": "80", "TERM": "xterm"},
+    )
+    assert listing.wait() == 0
+    lines = os.read(outside, 9999).decode().splitlines()
+    os.close(outside)
+    os.close(inside)
+    assert lines[1] == "a    FAILED     train  incomplete"
+    assert [line[:4] for line in lines[2:-1]] == ["    ", "    "]
+    assert "".join(line[4:] + " " for line in lines[2:-1]).strip() == LONG
+    assert lines[-1] == "b    SUCCEEDED         passed"
+    assert max(map(len, lines)) <= 80
+
+
+def test_a_killed_run_is_told_once_as_incomplete(made, certify):
+    made("a", stage="attack", progress={"done": 7, "total": 324, "unit": "attacks"})
+    assert certify("status", "a")[1] == (
+        "a: FAILED, attack 7/324 attacks, incomplete, its process is gone; resume it\n"
+    )
 
 
 @pytest.mark.parametrize("command", ["status", "logs", "wait", "stop", "resume", "delete"])

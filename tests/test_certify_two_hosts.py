@@ -216,7 +216,7 @@ def test_a_host_dies_and_then_the_head_and_nothing_is_attacked_twice(site, both,
     before = len(list(made.at("attacks").glob("*.parquet")))
     wait_for(lambda: len(list(made.at("attacks").glob("*.parquet"))) > before + 3)
     site.one.die()  # the head, and the run's own process with it
-    assert ended(made).reason == "incomplete: its process is gone; resume it"
+    assert ended(made).reason == "its process is gone; resume it"
     kept = {path: path.stat().st_mtime_ns for path in made.at("attacks").glob("*.parquet")}
     assert len(kept) > before
     again = site.both()

@@ -110,7 +110,7 @@ def test_records_are_told_from_the_store_alone(door, patient):
     note(made, "RUNNING", name="job", stage="attack")
     with made.locked():
         assert read_record(made).status == "RUNNING"
-    assert read_record(made).reason == "incomplete: its process is gone; resume it"
+    assert read_record(made).reason == "its process is gone; resume it"
     note(made, "SUCCEEDED", name="job", verdict="passed")
     runs = made.path.parent
     assert [record.verdict for record in all_records(runs)] == ["passed"]

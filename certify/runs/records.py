@@ -75,7 +75,7 @@ def read_record(run_dir: RunDir) -> Record:
     if not found.live or (found.status == "PENDING" and _age(found) < STARTING_SECONDS):
         return found
     gone = "no process took it up" if found.status == "PENDING" else "its process is gone"
-    return _incomplete(found, f"incomplete: {gone}; resume it")
+    return _incomplete(found, f"{gone}; resume it")
 
 
 def all_records(runs: Path) -> list[Record]:
@@ -118,12 +118,12 @@ def stored(run_dir: RunDir) -> Record:
     except FileNotFoundError:
         if run_dir.held():
             return Record(run_dir.run, status="PENDING")
-        return _incomplete(unknown, "incomplete: it never began; resume it")
+        return _incomplete(unknown, "it never began; resume it")
     except (OSError, ValueError, AttributeError, RecursionError) as fault:
         reason = getattr(fault, "strerror", None) or "it is damaged"
         if run_dir.held():
             return Record(run_dir.run, status="RUNNING", reason=f"state.json: {reason}")
-        return _incomplete(unknown, f"incomplete: state.json cannot be read: {reason}; resume it")
+        return _incomplete(unknown, f"state.json cannot be read: {reason}; resume it")
     if found.live:
         return found
     status = found.exit_status

@@ -4,11 +4,17 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from certify.runs.records import Record
 from certify.runs.run_dir import RunDir
+
+INDENT = "    "
+"""Before a reason that has lines of its own."""
+LEAST_ROOM = 20
+"""Columns of such a line, however narrow a terminal says that it is."""
 
 
 def print_json(value: Any) -> None:
@@ -17,21 +23,34 @@ def print_json(value: Any) -> None:
 
 
 def print_records(records: Iterable[Record]) -> None:
-    """Print a row a run."""
-    table = Table(show_edge=False, pad_edge=False)
-    for column in ("run", "status", "stage", "verdict"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("reason", overflow="fold")
-    for record in records:
-        reason = (record.reason or "").partition("\n")[0]
-        table.add_row(record.run, record.status, how_far(record), record.verdict or "", reason)
-    Console().print(table, markup=False, highlight=False)
+    """Print a line a run; in a terminal too narrow for a reason, that has lines of its own."""
+    rows = [
+        (record.run, record.status, how_far(record), record.verdict or "", _brief(record))
+        for record in records
+    ]
+    rows.insert(0, ("run", "status", "stage", "verdict", "reason"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    console = Console()
+    for *told, reason in rows:
+        cells = [cell.ljust(width) for cell, width in zip(told, widths, strict=False)]
+        line = "  ".join([*cells, reason]).rstrip()
+        if reason and console.is_terminal and cell_len(line) > console.width:
+            line = "  ".join(cells).rstrip()
+            room = max(console.width - len(INDENT), LEAST_ROOM)
+            for part in Text(reason).wrap(console, room):
+                line += f"\n{INDENT}{part.plain.rstrip()}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def in_one_line(record: Record) -> str:
     """Where a run stands, in a line."""
     parts = (record.status, how_far(record), record.verdict, record.reason)
     return f"{record.run}: {', '.join(part for part in parts if part)}"
+
+
+def _brief(record: Record) -> str:
+    """The first line of its reason."""
+    return (record.reason or "").partition("\n")[0]
 
 
 def how_far(record: Record) -> str:
