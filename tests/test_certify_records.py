@@ -13,11 +13,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from certify.cli import main
-from certify.jobs.job import JobSpec
+from certify.jobs.job import JobSpec, check_job
 from certify.runs import history
 from certify.runs.history import changes, events
 from certify.runs.origin import Origin
 from certify.runs.outcome import exit_status
+from certify.runs.plans import check_same
 from certify.runs.records import all_records, read_record
 from certify.runs.run import note, watched
 from certify.runs.run_dir import RunDir
@@ -334,6 +335,25 @@ def test_a_summary_without_a_verdict_ends_a_sweep_or_a_batch_alone():
     ]
     with pytest.raises(KeyError):
         exit_status({})
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"train": {"epochs": 3}}, "train.epochs: found 3, stored is 12"),
+        ({"train": {"best": {"eps": 0.5}}}, "train.best.eps: found 0.5, stored is nothing"),
+        ({"data": {"source": "npz", "path": "ü"}}, 'data.source: found "npz", stored is "digits"'),
+    ],
+)
+def test_a_run_with_another_job_names_the_first_key_that_differs(keys, words, made):
+    run_dir = made("a")
+    run_dir.write("job.json", JobSpec(name="blobs").to_json())
+    check_same(run_dir, check_job({"name": "blobs", "gates": ["violations <= 9"]}, place="here"))
+    with pytest.raises(JobError) as refused:
+        check_same(run_dir, check_job({"name": "blobs", **keys}, place="here"))
+    assert str(refused.value) == (
+        f"run a exists with another job: {words}; accepted is the same job, or another id"
+    )
 
 
 PLANS = {

@@ -370,7 +370,7 @@ def test_the_report_of_a_sweep_is_made_again_from_its_summary(called, swept):
 
 def test_a_folder_belongs_to_one_sweep_or_one_job(called, swept):
     status, _, err = called("submit", "sweep.toml", "--run", "whole", "--set", "seed=4")
-    assert (status, "exists with another sweep" in err) == (2, True)
+    assert (status, "exists with another sweep: seed: found 4, stored is" in err) == (2, True)
     (swept / "job.toml").write_text(JOB)
     status, _, err = called("submit", "job.toml", "--run", "whole")
     assert (status, "exists as a sweep; accepted is another id" in err) == (2, True)

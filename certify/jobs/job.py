@@ -173,14 +173,18 @@ class JobSpec(Spec):
         """The same job, which then speaks of one foreign file and no other."""
         return self.model_copy(update={"model": self.model.model_copy(update={"sha256": sha256})})
 
-    def sha256(self) -> str:
-        """Hash of all that decides the result: the resources do not, nor where a file lies."""
+    def decisive(self) -> dict[str, Any]:
+        """All that decides the result: the resources do not, nor where a file lies."""
         decisive = self.resolved()
         for key in ("resources", "gates"):
             decisive.pop(key, None)
         if decisive["model"].get("sha256"):
             del decisive["model"]["path"]
-        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+        return decisive
+
+    def sha256(self) -> str:
+        """Hash of all that decides the result."""
+        return hashlib.sha256(json.dumps(self.decisive(), sort_keys=True).encode()).hexdigest()
 
 
 def load_job(path: Path, *, overrides: Iterable[str] = ()) -> JobSpec:

@@ -122,10 +122,13 @@ class Sweep:
         """What `check_sweep` reads again."""
         return {**self.keys, "sweep": self.spec.model_dump(mode="json")}
 
+    def decisive(self) -> dict[str, Any]:
+        """All that decides the result."""
+        return {k: v for k, v in self.to_json().items() if k not in ("resources", "gates")}
+
     def sha256(self) -> str:
         """Hash of all that decides the result."""
-        decisive = {k: v for k, v in self.to_json().items() if k not in ("resources", "gates")}
-        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self.decisive(), sort_keys=True).encode()).hexdigest()
 
 
 Plan = JobSpec | Sweep

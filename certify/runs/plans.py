@@ -1,6 +1,8 @@
 """What a run began with, a job or a sweep of jobs, and that its folder belongs to no other."""
 
 import json
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from certify.jobs.job import JobSpec
 from certify.jobs.sweep import Plan, Sweep, check_sweep
@@ -10,6 +12,8 @@ from models.errors import JobError
 
 JOB = "job.json"
 """Of a job: the job itself, resolved."""
+NONE = "nothing"
+"""Found or stored, of a key that is left out."""
 
 
 def stored_plan(run_dir: RunDir) -> Plan:
@@ -66,11 +70,25 @@ def refuse_other(run_dir: RunDir, plan: Plan) -> None:
     """Refuse a plan where the folder holds one that gives another result.
 
     Raises:
-        JobError: If it does.
+        JobError: If it does, with the first key that differs.
     """
-    if stored_plan(run_dir).sha256() != plan.sha256():
+    before = stored_plan(run_dir)
+    if before.sha256() != plan.sha256():
         kind = "sweep" if isinstance(plan, Sweep) else "job"
-        raise JobError(
-            f"run {run_dir.run} exists with another {kind}; accepted is the same {kind}, or "
-            "another id"
+        found, stored = dict(_values(plan.decisive())), dict(_values(before.decisive()))
+        key = next(
+            key for key in [*found, *stored] if found.get(key, NONE) != stored.get(key, NONE)
         )
+        raise JobError(
+            f"run {run_dir.run} exists with another {kind}: {key}: found {found.get(key, NONE)}, "
+            f"stored is {stored.get(key, NONE)}; accepted is the same {kind}, or another id"
+        )
+
+
+def _values(table: Mapping[str, Any], inside: str = "") -> Iterator[tuple[str, str]]:
+    """Every value below a table in words, by its dotted key."""
+    for key, value in table.items():
+        if isinstance(value, Mapping) and value:
+            yield from _values(value, f"{inside}{key}.")
+        else:
+            yield inside + key, NONE if value is None else json.dumps(value, ensure_ascii=False)
