@@ -1,6 +1,7 @@
 """The commands that start no run: what they print, where, and their exit status."""
 
 import json
+import shlex
 import subprocess
 import sys
 from importlib.metadata import version
@@ -33,6 +34,12 @@ def test_init_writes_a_job_that_a_dry_run_accepts(tmp_path):
     assert "1293 training, 145 validation and 359 test images of 1×8×8" in checked.stdout
 
 
+def test_what_init_says_may_be_pasted_into_a_shell(tmp_path):
+    done = certify("init", "--out", "jöb file.toml", cwd=tmp_path)
+    command = done.stderr.removeprefix("check it with: ")
+    assert shlex.split(command) == ["certify", "submit", "jöb file.toml", "--dry-run"]
+
+
 def test_init_does_not_overwrite(tmp_path):
     (tmp_path / "job.toml").write_text("precious")
     done = certify("init", cwd=tmp_path)
@@ -48,7 +55,9 @@ def test_init_does_not_overwrite(tmp_path):
         (["submit", "--no-such-option"], "No such option"),
         (["frobnicate"], "No such command"),
         (["submit", "missing.toml"], "error: missing.toml: No such file or directory"),
-        (["report", "missing"], "error: no report can be made of runs/missing"),
+        (["report", "missing"], "error: no run 'missing': found nothing in runs; accepted"),
+        (["report", "a", "--runs", "x"], "error: no run 'a': found nothing in x; accepted is"),
+        (["init", "--data", "gone"], "error: gone: found nothing there; accepted are a folder"),
         (["report", "../etc"], "error: run id"),
     ],
 )

@@ -232,7 +232,7 @@ REFUSED = {
     "a model that is not there": (["none.onnx"], "none.onnx: No such file"),
     "unknown operators, all at once": (["unknown.onnx"], "wave (Exp), bell (Round)"),
     "weights that are gone": (["orphan.onnx"], "found no file 'theirs.onnx.data'"),
-    "data that is not there": (["plain.onnx", "--data", "none.npz"], "none.npz is no data"),
+    "data that is not there": (["plain.onnx", "--data", "none.npz"], "none.npz: found nothing"),
     "images of another shape": (
         ["plain.onnx", "--data", "large.npz"],
         "examples of shape [1, 4, 4]; accepted for this data is [1, 5, 5]",

@@ -277,6 +277,7 @@ def test_the_template_is_a_job(tmp_path):
 
 def test_the_template_finds_the_kind_of_the_data(tmp_path):
     (tmp_path / "cats").mkdir()
+    (tmp_path / "cats.toml").touch()
     (tmp_path / "train.parquet").touch()
     (tmp_path / "My Data.npz").touch()
     for name, source in (("cats", "folder"), ("train.parquet", "parquet"), ("My Data.npz", "npz")):
@@ -284,5 +285,7 @@ def test_the_template_finds_the_kind_of_the_data(tmp_path):
         write_new(path, job_template(tmp_path / name, beside=tmp_path))
         assert load_job(path).data.source == source
         assert load_job(path).data.path == name
-    with pytest.raises(JobError, match="is no data"):
+    with pytest.raises(JobError, match="missing: found nothing there; accepted are a folder"):
         job_template(tmp_path / "missing", beside=tmp_path)
+    with pytest.raises(JobError, match=r"cats\.toml: found no data of a known kind"):
+        job_template(tmp_path / "cats.toml", beside=tmp_path)

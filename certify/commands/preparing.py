@@ -16,11 +16,13 @@ def init(
     out: Annotated[Path, typer.Option("--out", help="Job file to write.")] = Path("job.toml"),
 ) -> None:
     """Write a commented job file to start from."""
+    import shlex
+
     from certify.jobs.template import job_template, write_new
 
     write_new(out, job_template(data, beside=out.parent))
     typer.echo(out)
-    typer.echo(f"check it with: certify submit {out} --dry-run", err=True)
+    typer.echo(f"check it with: certify submit {shlex.quote(str(out))} --dry-run", err=True)
 
 
 def model(job_file: JobFile, as_json: AsJson = False) -> None:
@@ -48,12 +50,12 @@ def report(
 ) -> None:
     """Make the report of a run again, from its artefacts alone."""
     from certify.runs.kinds import is_sweep, refuse_trial
-    from certify.runs.run_dir import RunDir
+    from certify.runs.records import find_run
     from certify.stages.publish import results_of
     from certify.stages.sweep import sweep_report
     from reports.page import render_page
 
-    run_dir = RunDir(runs, run)
+    run_dir = find_run(runs, run)
     refuse_trial(run_dir)
     page = sweep_report(run_dir) if is_sweep(run_dir) else render_page(results_of(run_dir))
     run_dir.write("report.html", page)

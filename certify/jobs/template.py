@@ -96,8 +96,11 @@ def kind_of_data(data: Path) -> str:
         holds_idx = any(data.glob("*-images*ubyte*"))
         return "parquet" if holds_parquet else "fashion-mnist" if holds_idx else "folder"
     kinds = {".npz": "npz", ".parquet": "parquet"}
+    accepted = "accepted are a folder, a .npz or a .parquet file"
+    if not data.exists():
+        raise JobError(f"{data}: found nothing there; {accepted}")
     if not data.is_file() or data.suffix not in kinds:
-        raise JobError(f"{data} is no data; accepted are a folder, a .npz or a .parquet file")
+        raise JobError(f"{data}: found no data of a known kind; {accepted}")
     return kinds[data.suffix]
 
 

@@ -97,6 +97,10 @@ def find_run(runs: Path, run: str) -> RunDir:
     """
     run_dir = RunDir(runs, run)
     if not is_run(run_dir):
+        if not place_of(runs).folders():
+            raise JobError(
+                f"no run {run!r}: found nothing in {runs}; accepted is --runs with its folder"
+            )
         raise JobError(f"no run {run!r} in {runs}; certify list names those that are there")
     return run_dir
 

@@ -1,6 +1,7 @@
 """Where runs stand, as a table, a line or JSON."""
 
 import json
+import shlex
 from collections.abc import Iterable
 from typing import Any
 
@@ -64,4 +65,4 @@ def how_far(record: Record) -> str:
 def command(verb: str, run_dir: RunDir) -> str:
     """What to type about a run."""
     runs = run_dir.runs if run_dir.shared else str(run_dir.path.parent)
-    return f"certify {verb} {run_dir.run}" + ("" if runs == "runs" else f" --runs {runs}")
+    return shlex.join(["certify", verb, run_dir.run, *([] if runs == "runs" else ["--runs", runs])])
