@@ -127,6 +127,10 @@ REFUSED = {
         ),
         "steep (Exp), stairs (Floor)",
     ),
+    "axes that have names": (
+        onnx_file([node("Flatten", ["x"], ["logits"])], shape=("c", 4, None)),
+        "the input has shape [c, 4, ?] for one example; accepted are axes of known, positive",
+    ),
     "no model": (b"hello", "not an ONNX model"),
     "cut off": (orthogonal_classifier()[:-40], "not an ONNX model, or cut off"),
     "empty": (b"", "no ONNX graph"),

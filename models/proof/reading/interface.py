@@ -52,8 +52,8 @@ def input_of(graph: onnx.GraphProto) -> Input:
     shape = tuple(axis.dim_value for axis in tensor.shape.dim[1:])
     if not shape or any(side < 1 for side in shape):
         raise ModelError(
-            f"the input has shape {list(shape)} for one example; accepted are axes of known, "
-            "positive length behind the batch"
+            f"the input has shape [{', '.join(_told(axis) for axis in tensor.shape.dim[1:])}] for "
+            "one example; accepted are axes of known, positive length behind the batch"
         )
     first = tensor.shape.dim[0]
     batch = int(first.dim_value) if first.HasField("dim_value") else None
@@ -64,6 +64,11 @@ def input_of(graph: onnx.GraphProto) -> Input:
         )
     check_size(math.prod(shape) * (batch or 1))
     return Input(str(graph.input[0].name), shape, batch)
+
+
+def _told(axis: onnx.TensorShapeProto.Dimension) -> str:
+    """The length of an axis as the file has it: a number, a name, or neither."""
+    return str(axis.dim_value) if axis.HasField("dim_value") else axis.dim_param or "?"
 
 
 def output_of(graph: onnx.GraphProto) -> str:
