@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from fractions import Fraction
 from typing import Any
 
@@ -13,6 +14,8 @@ JOB_ORDER = (
     *("name", "seed", "gates"),
     *("data", "model", "train", "certify", "attack", "resources"),
 )
+HUGE = 1e12
+"""From here on a number is printed as a power of ten."""
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -62,6 +65,8 @@ def rounded_down(value: float, *, decimals: int) -> str:
     """A radius in print: never more than was proven; small ones keep two digits."""
     if not math.isfinite(value):
         return "∞" if value > 0 else "–"
+    if value >= HUGE:
+        return _scientific(value, decimals, ROUND_FLOOR)
     if 0 < value < 10.0 ** (1 - decimals):
         decimals = 1 - math.floor(math.log10(value))
     return f"{math.floor(value * 10**decimals) / 10**decimals:.{decimals}f}"
@@ -71,11 +76,19 @@ def rounded_up(value: float | None, *, decimals: int) -> str:
     """A bound or a distance in print: never less than was proven; nothing is a dash."""
     if value is None or not math.isfinite(value):
         return "∞" if value is not None and value > 0 else "–"
+    if value >= HUGE:
+        return _scientific(value, decimals, ROUND_CEILING)
     if value == round(value):
         return f"{value:.0f}"
     if 0 < value < 10.0 ** (1 - decimals):
         decimals = 1 - math.floor(math.log10(value))
     return f"{math.ceil(value * 10**decimals) / 10**decimals:.{decimals}f}"
+
+
+def _scientific(value: float, decimals: int, rounding: str) -> str:
+    """A huge number to so many digits behind the first, such as 1.25e+37."""
+    exact = Context(prec=decimals + 1, rounding=rounding).create_decimal(value)
+    return f"{exact.normalize():e}"
 
 
 def number(value: float | None, *, digits: int = 4) -> str:

@@ -1,6 +1,7 @@
 """`certify bound`: the table and the JSON of an ONNX file, and what is refused."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -164,6 +165,16 @@ def test_neither_ray_nor_the_attacks_are_loaded(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_huge_bounds_are_short_and_stay_above_what_is_proven(tmp_path, capsys):
+    head = np.array([[3e37, 0.0], [0.0, 1.0]])
+    facts = bound_file(written(tmp_path, dense_file([head], [None], shape=(2,))))
+    print_bounds(facts, as_json=False)
+    out = capsys.readouterr().out
+    (said,) = [line.split()[-1] for line in out.splitlines() if line.startswith("Lipschitz bound")]
+    assert facts["lipschitz_bound"] <= float(said) <= 1.0001 * facts["lipschitz_bound"]
+    assert re.search(r"\d{12}", out) is None
 
 
 def test_alarm_a_bound_from_below_stops_everything(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Numbers in words: nothing in print is better than what was found."""
 
+import sys
 import tomllib
 from fractions import Fraction
 
@@ -121,6 +122,21 @@ def test_a_job_as_toml_reads_back_without_its_empty_keys():
 def test_a_bound_in_print_is_never_less_than_what_was_proven(bound, decimals):
     shown = float(rounded_up(bound, decimals=decimals))
     assert bound * (1 - 1e-15) <= shown <= 1.11 * bound + 10.0**-decimals
+
+
+@given(st.floats(min_value=1e12, allow_infinity=False), st.integers(0, 8))
+def test_a_huge_number_is_short_and_still_on_its_side(value, decimals):
+    above, below = rounded_up(value, decimals=decimals), rounded_down(value, decimals=decimals)
+    assert Fraction(below) <= Fraction(value) <= Fraction(above)
+    assert Fraction(above) - Fraction(below) <= Fraction(value) / 10**decimals
+    assert max(len(above), len(below)) <= decimals + 7
+
+
+def test_huge_numbers_are_powers_of_ten():
+    above = [rounded_up(each, decimals=8) for each in (1e12, 2.0**60, 1e37, sys.float_info.max)]
+    assert above == ["1e+12", "1.15292151e+18", "1e+37", "1.79769314e+308"]
+    below = [rounded_down(each, decimals=3) for each in (2.0**60, 1e37)]
+    assert below == ["1.152e+18", "9.999e+36"]
 
 
 def test_a_bound_just_above_one_is_not_printed_as_one():
