@@ -1,6 +1,7 @@
 """`certify study`: what it prints and writes, and how it ends."""
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -73,6 +74,26 @@ def test_a_study_runs_on_the_images_that_it_is_given(tmp_path, monkeypatch):
     assert done["images"] == path
     assert "blobs.npz" in (tmp_path / "out" / "front" / "study.html").read_text()
     assert "τ = 16: clean; certified at 0.1, 0.25, 0.5, 1.0" in " ".join(done["numbers"])
+
+
+@pytest.mark.parametrize(
+    ("number", "name"), [(signal.SIGINT, "boundary"), (signal.SIGTERM, "weak-critic")]
+)
+def test_a_stopped_study_says_so_in_a_line_with_ray_as_without(number, name, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "certify", "study", name, "--out", "here"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr.readline().startswith(f"{name}: ")
+    process.send_signal(number)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (5, "")
+    assert err == (
+        "error: interrupted; studies that had ended are in here; the same command begins again\n"
+    )
 
 
 def test_images_are_refused_where_none_are_needed_or_none_are_there(tmp_path):

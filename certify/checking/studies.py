@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from certify.runs.interruption import listen, obey, reason
 from certify.runs.run_dir import RunDir
 from certify.submitting.evaluation import data_keys
-from models.errors import GateError
+from models.errors import GateError, IncompleteRunError
 from models.spec import DataSpec
 from models.studies.registry import STUDIES, Study, study_of
 from reports.words import measured
@@ -62,6 +64,7 @@ def carry_out_all(
         folder.create()
     finished = []
     with room_for(studies, quick=quick):
+        listen()  # Ray takes SIGTERM for itself
         for study, folder, needed in zip(studies, folders, images, strict=True):
             typer.echo(f"{study.name}: {study.claim}", err=True)
             found = carry_out(study, quick=quick, seed=seed, advance=_advance, images=needed)
@@ -72,6 +75,22 @@ def carry_out_all(
             yield found
     if len(finished) > 1:
         Disk(out).write("index.html", index_page(finished).encode())
+
+
+@contextmanager
+def stoppable(out: Path) -> Iterator[None]:
+    """Take signals for as long as the block lasts, and say what is kept of stopped studies.
+
+    Raises:
+        IncompleteRunError: If the block was stopped.
+    """
+    listen()
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        raise IncompleteRunError(
+            f"{reason(stopped)}; studies that had ended are in {out}; the same command begins again"
+        ) from None
 
 
 def tell(found: dict[str, Any], out: Path) -> None:
@@ -100,4 +119,5 @@ def refuse_unborne(findings: Sequence[dict[str, Any]]) -> None:
 
 
 def _advance(done: int, total: int) -> None:
+    obey()
     typer.echo(f"  run {done} of {total}", err=True)

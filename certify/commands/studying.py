@@ -32,6 +32,7 @@ def study(
         chosen_studies,
         list_studies,
         refuse_unborne,
+        stoppable,
         tell,
     )
 
@@ -40,10 +41,11 @@ def study(
         return
     findings = []
     chosen = chosen_studies(name)
-    for found in carry_out_all(chosen, quick=quick, seed=seed, out=out, data=data):
-        findings.append(found)
-        if not as_json:
-            tell(found, out)
+    with stoppable(out):
+        for found in carry_out_all(chosen, quick=quick, seed=seed, out=out, data=data):
+            findings.append(found)
+            if not as_json:
+                tell(found, out)
     if as_json:
         answer = findings if name == "all" else findings[0]
         typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
