@@ -306,6 +306,14 @@ def test_the_command_streams_with_batch_and_with_an_address(folder, monkeypatch,
     assert "found a name that tells no part" in err
 
 
+def test_the_command_says_which_option_does_not_stream_a_kind_of_data(folder, monkeypatch, capsys):
+    command = ["evaluate", "theirs.onnx", "--batch", "--dry-run", "--data", "digits"]
+    status, _, err = invoke(monkeypatch, capsys, folder, *command)
+    assert status == 2
+    assert "found data of kind 'digits' with a batch evaluation" in err
+    assert "accepted with --batch and --address are folder and parquet" in err
+
+
 def test_data_that_has_changed_since_a_run_began_is_refused(folder, images, tmp_path):
     parquet(tmp_path / "x" / "a.parquet", images[0][:50], images[1][:50], group=50)
     job = changed(load_job(folder / "job.toml"), data={"path": str(tmp_path / "x")})

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from certify.jobs.job import JobSpec, check_job
+from certify.jobs.job import STREAMED, JobSpec, check_job
 from certify.jobs.template import kind_of_data, name_from
 from models.errors import JobError
 from reports.words import toml
@@ -56,6 +56,7 @@ def evaluation_job(  # noqa: PLR0913 (an option each)
     if classes is not None:
         keys["model"]["classes"] = [name.strip() for name in classes.split(",")]
     if batch:
+        _refuse_unstreamed(keys["data"]["source"])
         _refuse_unused({"--eps": eps, "--examples": examples, "--seed": seed})
         keys["evaluate"] = {}
     if workers is not None:
@@ -89,6 +90,14 @@ def data_keys(data: str, source: str | None) -> dict[str, str]:
             )
         source = kinds[0]
     return {"source": source or kind_of_data(Path(data)), "path": data}
+
+
+def _refuse_unstreamed(source: str) -> None:
+    if source not in STREAMED:
+        raise JobError(
+            f"{COMMAND}: --data: found data of kind {source!r} with a batch evaluation; accepted "
+            f"with --batch and --address are {' and '.join(STREAMED)}"
+        )
 
 
 def _refuse_unused(options: dict[str, object]) -> None:
