@@ -5,7 +5,9 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
 
 from models.spec import parse_eps
 
@@ -74,3 +76,12 @@ def parse_gate(text: str) -> Gate:
     if not math.isfinite(threshold):
         raise ValueError("accepted is a finite number")
     return Gate(text, metric, parse_eps(eps) if wants_eps else None, comparison, threshold)
+
+
+def _parsed(text: str) -> str:
+    parse_gate(text)
+    return text
+
+
+GateText = Annotated[str, AfterValidator(_parsed)]
+"""A gate as a job has it."""

@@ -5,15 +5,15 @@ Every fault is reported at once, each with the file, the key, what was found and
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, NonNegativeInt, ValidationError, model_validator
+from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 
 from certify.jobs.faults import told
-from certify.jobs.gates import Gate, parse_gate
+from certify.jobs.gates import Gate, GateText, parse_gate
+from certify.jobs.keys import read_keys
 from models.errors import JobError
 from models.model_spec import MlpSpec, ModelSpec, OnnxSpec
 from models.spec import (
@@ -44,14 +44,6 @@ Name = Annotated[
         accepted="accepted are 1 to 63 lower-case letters, digits and dashes, no dash first",
     ),
 ]
-
-
-def _parsed(gate: str) -> str:
-    parse_gate(gate)
-    return gate
-
-
-GateText = Annotated[str, AfterValidator(_parsed)]
 
 
 class JobSpec(Spec):
@@ -203,28 +195,6 @@ def load_job(path: Path, *, overrides: Iterable[str] = ()) -> JobSpec:
     return check_job(keys, place=str(path))
 
 
-def read_keys(path: Path, *, overrides: Iterable[str] = ()) -> dict[str, Any]:
-    """The tables and keys of a job file, unchecked.
-
-    Args:
-        path: a TOML file.
-        overrides: `key=value` each, the key dotted, the value TOML or a plain string.
-
-    Raises:
-        JobError: If the file is no TOML, or an override has another form.
-    """
-    try:
-        keys = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as fault:
-        reason = getattr(fault, "strerror", None) or "not UTF-8 text"
-        raise JobError(f"{path}: {reason}; accepted is a TOML file") from None
-    except tomllib.TOMLDecodeError as fault:
-        raise JobError(f"{path}: not TOML: {fault}") from None
-    for override in overrides:
-        _apply(keys, override)
-    return keys
-
-
 def check_job(keys: Mapping[str, Any], *, place: str) -> JobSpec:
     """The job of some tables and keys.
 
@@ -240,21 +210,3 @@ def check_job(keys: Mapping[str, Any], *, place: str) -> JobSpec:
     except ValidationError as error:
         lines = (told(fault, place, spec=JobSpec) for fault in error.errors())
         raise JobError("\n".join(lines)) from None
-
-
-def _apply(keys: dict[str, Any], override: str) -> None:
-    """Set one key from `key=value`."""
-    dotted, separator, text = override.partition("=")
-    places = dotted.strip().split(".")
-    if not separator or not all(places):
-        raise JobError(f"--set {override}: accepted is KEY=VALUE, as in train.epochs=3")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
-    table = keys
-    for place in places[:-1]:
-        table = table.setdefault(place, {})
-        if not isinstance(table, dict):
-            raise JobError(f"--set {override}: {place} is no table")
-    table[places[-1]] = value

@@ -17,7 +17,8 @@ import numpy as np
 from pydantic import Field, PositiveInt, ValidationError
 
 from certify.jobs.faults import told
-from certify.jobs.job import JobSpec, check_job, read_keys
+from certify.jobs.job import JobSpec, check_job
+from certify.jobs.keys import read_keys
 from certify.jobs.space import Axis, Values, axes_of, grid, size
 from models.errors import JobError
 from models.model_spec import OnnxSpec
