@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
 from certify.checking.bounding import bound_file
 from models.audit.graph import read_graph
@@ -90,6 +90,33 @@ def test_what_runtimes_read_in_two_ways_is_refused_by_both_readers(name):
         read_program(AMBIGUOUS[name])
     with pytest.raises(VerificationError, match="operators: "):
         read_graph(AMBIGUOUS[name])
+
+
+def beside_a_loop(turns):
+    """A classifier whose runtime also turns a loop that no logit needs."""
+    inner = [
+        ("i", TensorProto.INT64, []),
+        ("go", TensorProto.BOOL, []),
+        ("v", TensorProto.FLOAT, [1]),
+    ]
+    outer = [("on", TensorProto.BOOL, []), ("w", TensorProto.FLOAT, [1])]
+    body = helper.make_graph(
+        [node("Identity", ["go"], ["on"]), node("Add", ["v", "v"], ["w"])], "body",
+        [helper.make_tensor_value_info(*each) for each in inner],
+        [helper.make_tensor_value_info(*each) for each in outer],
+    )  # fmt: skip
+    nodes = [node("Loop", ["turns", "yes", "v0"], ["dead"], body=body)]
+    weights = {"turns": np.array(turns), "yes": np.array(True), "v0": np.ones(1, np.float32)}
+    return onnx_file(
+        [*nodes, node("MatMul", ["x", "W"], ["logits"])], shape=(1,), weights=weights | {"W": HEAD}
+    )
+
+
+def test_a_loop_that_no_logit_needs_is_refused_before_a_runtime_turns_it():
+    with pytest.raises(ModelError, match=r"Loop\): found a graph inside a node"):
+        read_program(beside_a_loop(2**62))
+    with pytest.raises(VerificationError, match="Loop holds a graph of its own"):
+        read_graph(beside_a_loop(2**62))
 
 
 READ_ALIKE = {

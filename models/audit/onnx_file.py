@@ -9,7 +9,7 @@ def parsed(content: bytes) -> onnx.ModelProto:
     """A file as onnx reads it, held against onnx's own checker.
 
     Raises:
-        VerificationError: If it is no model.
+        VerificationError: If it is no model, or holds a loop or a branch, which may never end.
     """
     try:
         model = onnx.load_from_string(content)
@@ -18,4 +18,7 @@ def parsed(content: bytes) -> onnx.ModelProto:
         raise VerificationError(
             f"operators: model.onnx is no valid ONNX: {first_line(fault)}"
         ) from None
+    for node in (*model.graph.node, *(node for each in model.functions for node in each.node)):
+        if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
+            raise VerificationError(f"operators: {node.op_type} holds a graph of its own")
     return model

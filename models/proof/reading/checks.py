@@ -32,6 +32,20 @@ def check_names(model: onnx.ModelProto) -> None:
             raise ModelError(f"the file holds the name {name!a}; accepted are printable characters")
 
 
+def check_flat(model: onnx.ModelProto) -> None:
+    """Refuse loops and branches, also where no logit needs them: a runtime may never end one.
+
+    Raises:
+        ModelError: With the first node that holds a graph of its own.
+    """
+    for node in (*model.graph.node, *(node for each in model.functions for node in each.node)):
+        if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
+            raise ModelError(
+                f"{node.name or node.output[0]} ({node.op_type}): found a graph inside a node; "
+                "accepted are operators alone"
+            )
+
+
 def check_structure(content: bytes, *, shapes: bool) -> None:
     """Refuse what the ONNX checker refuses.
 

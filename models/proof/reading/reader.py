@@ -22,6 +22,7 @@ from models.proof.patterns.group import find_groups, refuse_alone
 from models.proof.program import Program
 from models.proof.reading.checks import (
     MOST_CLASSES,
+    check_flat,
     check_names,
     check_opsets,
     check_size,
@@ -58,6 +59,7 @@ def read_program(model: bytes) -> Program:
     nodes = _needed_nodes(graph, output, given={given.name, *constants})
     nodes = merged(nodes, constants, output)
     check_kinds(nodes, parsed.functions, known=KNOWN_KINDS | MERGED_KINDS, listed=KNOWN_KINDS)
+    check_flat(parsed)
     check_structure(model, shapes=False)
     operators, shapes = _lower(nodes, constants, given)
     if not operators or operators[-1].result != output:
