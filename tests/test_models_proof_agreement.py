@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from certify.checking.bounding import bound_file
 from models.audit.graph import read_graph
+from models.audit.node import BATCH
 from models.errors import ModelError, VerificationError
 from models.proof import agreement
 from models.proof.agreement import check_agreement, drawn_images, margins_of
@@ -117,6 +118,46 @@ def test_a_loop_that_no_logit_needs_is_refused_before_a_runtime_turns_it():
         read_program(beside_a_loop(2**62))
     with pytest.raises(VerificationError, match="Loop holds a graph of its own"):
         read_graph(beside_a_loop(2**62))
+
+
+def test_a_part_without_a_name_is_refused_before_a_runtime_crashes_on_it():
+    nodes = [
+        node("Split", ["x"], ["", "b"], axis=1, num_outputs=2),
+        node("MatMul", ["b", "W"], ["logits"]),
+    ]
+    content = onnx_file(nodes, shape=(2,), weights={"W": HEAD})
+    with pytest.raises(ModelError, match="a part without a name"):
+        read_program(content)
+    with pytest.raises(VerificationError, match="a part of a Split has no name"):
+        read_graph(content)
+
+
+LENGTHS = {
+    "stored": ([], {"length": np.array(BATCH)}),
+    "a constant": ([node("Constant", [], ["length"], value_int=BATCH)], {}),
+    "computed": ([node("Neg", ["minus"], ["length"])], {"minus": np.array(-BATCH)}),
+    "a sum": (
+        [node("Add", ["half", "half"], ["length"])], {"half": np.array(BATCH // 2 + BATCH % 2)},
+    ),
+    "filled": (
+        [node("ConstantOfShape", ["none"], ["length"],
+              value=numpy_helper.from_array(np.array([BATCH])))],
+        {"none": whole()},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+def test_no_number_of_a_file_passes_for_the_length_of_the_batch(name):
+    """Compared with it, a length would choose one weight in the audit and another in a runtime."""
+    nodes, constants = LENGTHS[name]
+    content = widened(
+        node("Shape", ["x"], ["sides"]), node("Gather", ["sides", "zero"], ["batch"]),
+        *nodes, node("Equal", ["batch", "length"], ["same"]),
+        node("Where", ["same", "one", "hundred"], ["count"]), **constants,
+    )  # fmt: skip
+    with pytest.raises(VerificationError, match="operators: "):
+        read_graph(content)
 
 
 READ_ALIKE = {

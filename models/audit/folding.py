@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from models.audit.node import BATCH, WHOLE, Node
+from models.audit.node import BATCH, WHOLE, Node, stored
 
 MOST = 2**12
 """Shape arithmetic is small."""
@@ -19,7 +19,7 @@ MOST = 2**12
 def folded(node: Node) -> np.ndarray | None:
     """The tensor that a node makes, where the file fixes it; None where the image does."""
     if node.kind == "Constant":
-        return _constant(node)
+        return stored(_constant(node), node.name)
     if node.kind == "Shape" and not node.fixed(0):
         sides = (BATCH, *node.shape())
         return np.array(sides[node.attributes.get("start", 0) : node.attributes.get("end")])
@@ -138,11 +138,11 @@ def _product(node: Node, array: np.ndarray, *axes: np.ndarray) -> np.ndarray:
 
 
 def _filled(node: Node, shape: np.ndarray) -> np.ndarray:
-    stored = node.attributes.get("value")
-    value = np.zeros(1, np.float32) if stored is None else numpy_helper.to_array(stored)
+    told = node.attributes.get("value")
+    value = np.zeros(1, np.float32) if told is None else numpy_helper.to_array(told)
     if value.dtype.kind not in "ib" or (shape < 0).any() or float(np.prod(shape)) > MOST:
         raise node.refuse("a constant made of a shape")
-    return np.full([int(side) for side in shape], value.reshape(-1)[0])
+    return np.full([int(side) for side in shape], stored(value, node.name).reshape(-1)[0])
 
 
 JOINED = ("Add", "Sub", "Mul", "Div", "Equal", "Where")

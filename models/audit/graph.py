@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 from models.audit.folding import folded
 from models.audit.groups.catalogue import GROUPS
 from models.audit.groups.wiring import Wiring, overlaid
-from models.audit.node import MOST_ENTRIES, Node
+from models.audit.node import MOST_ENTRIES, Node, stored
 from models.audit.onnx_file import parsed
 from models.audit.operators.picking import Group, as_one, picking
 from models.audit.operators.table import OPERATORS
@@ -67,7 +67,7 @@ def read_graph(content: bytes) -> Graph:
         VerificationError: If the file is no model, or holds an operator that is not known here.
     """
     graph = _parsed(content)
-    stored = _initialisers(graph)
+    weights = _initialisers(graph)
     given = graph.input[0].type.tensor_type
     batch, *sides = given.shape.dim
     shape = tuple(side.dim_value for side in sides)
@@ -76,7 +76,7 @@ def read_graph(content: bytes) -> Graph:
     if not shape or min(shape) < 1 or math.prod(shape) > MOST_ENTRIES:
         raise VerificationError("operators: model.onnx has an input of no known or fitting shape")
     source = graph.input[0].name
-    constants, steps, shapes = dict(stored), [], {source: shape}
+    constants, steps, shapes = dict(weights), [], {source: shape}
     entries = math.prod(shape)
     groups = picking(graph.node)
     for proto in _needed(graph, groups):
@@ -94,7 +94,7 @@ def read_graph(content: bytes) -> Graph:
     wiring = Wiring(source, shape, tuple(steps))
     outputs = tuple(value.name for value in graph.output)
     parts = frozenset(step.name for step in steps)
-    return Graph(source, shape, overlaid(wiring, LOGITS, GROUPS), stored, outputs, parts)
+    return Graph(source, shape, overlaid(wiring, LOGITS, GROUPS), weights, outputs, parts)
 
 
 def _parsed(content: bytes) -> onnx.GraphProto:
@@ -118,7 +118,10 @@ def _initialisers(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             raise VerificationError(f"operators: {tensor.name} lies in another file")
     try:
-        return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        return {
+            tensor.name: stored(numpy_helper.to_array(tensor), tensor.name)
+            for tensor in graph.initializer
+        }
     except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as fault:
         raise VerificationError(
             f"operators: a weight cannot be read ({first_line(fault)})"

@@ -11,12 +11,24 @@ import numpy as np
 from models.audit.step import EXACT, Step, shaped, uses_bound
 from models.errors import VerificationError
 
-BATCH = -(2**40) - 87
-"""Stands for the length of the batch in shape arithmetic."""
+BATCH = -(2**61) - 87
+"""Stands for the length of the batch in shape arithmetic: no file may hold it, and none can compute
+it, since what is computed stays below 2⁵³."""
 MOST_ENTRIES = 2**25
 """Of a tensor, for one example; 256 MiB in float64."""
 WHOLE = 2**31 - 1
 """A slice up to here or beyond keeps every example of a batch."""
+
+
+def stored(array: np.ndarray, owner: str) -> np.ndarray:
+    """Numbers of the file.
+
+    Raises:
+        VerificationError: If one of them is what stands for the length of the batch.
+    """
+    if array.dtype.kind in "iu" and (array == BATCH).any():
+        raise VerificationError(f"operators: {owner} holds {BATCH}, which no shape needs")
+    return array
 
 
 @dataclass(frozen=True)

@@ -21,4 +21,6 @@ def parsed(content: bytes) -> onnx.ModelProto:
     for node in (*model.graph.node, *(node for each in model.functions for node in each.node)):
         if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
             raise VerificationError(f"operators: {node.op_type} holds a graph of its own")
+        if node.op_type == "Split" and "" in node.output:
+            raise VerificationError("operators: a part of a Split has no name")
     return model

@@ -79,7 +79,8 @@ def _check_row(
     slack = 2 * (1.5 * error + 2.0**-52 * np.abs(gaps))  # √2 D, for either program
     if (gaps + slack < 0).any():
         raise VerificationError(f"predictions: example {index} is not of class {c}")
-    by_rival = _radii(gaps + slack, bounds, graph)
+    # where the gap never moves, only a class that is certainly ahead is no rival
+    by_rival = _radii(np.where(bounds > 0, gaps + slack, gaps - slack), bounds, graph)
     most = float(by_rival.min()) * allowed
     if radius > most:
         raise VerificationError(

@@ -33,16 +33,21 @@ def check_names(model: onnx.ModelProto) -> None:
 
 
 def check_flat(model: onnx.ModelProto) -> None:
-    """Refuse loops and branches, also where no logit needs them: a runtime may never end one.
+    """Refuse what a runtime may never end or crash on, also where no logit needs it.
 
     Raises:
-        ModelError: With the first node that holds a graph of its own.
+        ModelError: With the first node that holds a graph of its own, or splits into no tensor.
     """
     for node in (*model.graph.node, *(node for each in model.functions for node in each.node)):
         if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
             raise ModelError(
                 f"{node.name or node.output[0]} ({node.op_type}): found a graph inside a node; "
                 "accepted are operators alone"
+            )
+        if node.op_type == "Split" and "" in node.output:
+            raise ModelError(
+                f"{node.name or 'an operator'} (Split): found a part without a name; accepted are "
+                "names for all"
             )
 
 
