@@ -7,6 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 from certify.checking.bounding import bound_file
 from models.audit.graph import read_graph
 from models.audit.node import BATCH
+from models.audit.radii import check_radii
 from models.errors import ModelError, VerificationError
 from models.proof import agreement
 from models.proof.agreement import check_agreement, drawn_images, margins_of
@@ -223,3 +224,19 @@ def test_a_margin_is_the_prediction_over_the_best_other_class():
     logits = np.float32([[1, 3, 2], [4, 4, 0]])
     np.testing.assert_array_equal(margins_of(logits, np.array([1, 0])), [1, 0])
     np.testing.assert_array_equal(margins_of(logits, np.array([2, 2])), [-1, -4])
+
+
+def test_a_class_that_is_tied_for_ever_leaves_no_radius():
+    """Two equal rows of the head: their gap never moves, so only its sign, which is 0, decides."""
+    head = np.float32([[3, 1], [3, 1], [0, 0]])
+    graph = read_graph(onnx_file([node("Gemm", ["x", "W"], ["logits"], transB=1)],
+                                 shape=(2,), weights={"W": head}))  # fmt: skip
+    pairs = np.linalg.norm(head[:, None] - head, axis=2) * (1 + 1e-9)
+    row = {"index": [7], "label": [0], "prediction": [0], "rival": [1], "margin": [0.0],
+           "radius": [0.0], "radius_float32": [np.nan]}  # fmt: skip
+    rows, image = {name: np.array(column) for name, column in row.items()}, np.ones((1, 2), "f4")
+    told = {"factors": [4.5] * len(graph.steps), "pairs": pairs, "float32": None}
+    check_radii(graph, image, rows, **told)
+    for claimed in (0.5, 5e-324):
+        with pytest.raises(VerificationError, match=r"example 7 has radius .* at most 0\.0"):
+            check_radii(graph, image, rows | {"radius": np.array([claimed])}, **told)
