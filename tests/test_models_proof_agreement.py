@@ -218,6 +218,10 @@ def test_rounding_passes_and_nothing_beyond_it_does():
     for wrong in (1.01 * accepted, np.nan, np.inf):
         with pytest.raises(VerificationError, match="example 1 differs"):
             check_agreement(exact, exact + np.where(off, wrong, 0))
+    with pytest.raises(VerificationError, match="example 1 differs"):
+        check_agreement(np.where(off, np.inf, exact), exact)
+    with pytest.raises(VerificationError, match="no image"):
+        check_agreement(exact[:0], exact[:0])
 
 
 def test_a_margin_is_the_prediction_over_the_best_other_class():

@@ -2,16 +2,15 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from certify.runs.interruption import listen, obey, reason
+from certify.runs.interruption import listen, obey
 from certify.runs.run_dir import RunDir
 from certify.submitting.evaluation import data_keys
-from models.errors import GateError, IncompleteRunError
+from models.errors import GateError
 from models.spec import DataSpec
 from models.studies.registry import STUDIES, Study, study_of
 from reports.words import measured
@@ -75,22 +74,6 @@ def carry_out_all(
             yield found
     if len(finished) > 1:
         Disk(out).write("index.html", index_page(finished).encode())
-
-
-@contextmanager
-def stoppable(out: Path) -> Iterator[None]:
-    """Take signals for as long as the block lasts, and say what is kept of stopped studies.
-
-    Raises:
-        IncompleteRunError: If the block was stopped.
-    """
-    listen()
-    try:
-        yield
-    except KeyboardInterrupt as stopped:
-        raise IncompleteRunError(
-            f"{reason(stopped)}; studies that had ended are in {out}; the same command begins again"
-        ) from None
 
 
 def tell(found: dict[str, Any], out: Path) -> None:

@@ -87,9 +87,11 @@ def carry_out(
 def _carry_out_here(
     plan: Plan, text: bytes, *, folder: Path, run_dir: "RunDir", as_json: bool
 ) -> NoReturn:
-    from certify.submitting.here import continuable, run_here
+    from certify.runs.interruption import stoppable
+    from certify.runs.standing import command
+    from certify.submitting.here import run_here
 
-    with continuable(run_dir):
+    with stoppable(f"continue with: {command('resume', run_dir)}"):
         summary = run_here(plan, text, folder=folder, run_dir=run_dir)
     _end(summary, run_dir, as_json=as_json)
 

@@ -32,16 +32,17 @@ def study(
         chosen_studies,
         list_studies,
         refuse_unborne,
-        stoppable,
         tell,
     )
+    from certify.runs.interruption import stoppable
 
     if name == "list":
         list_studies(as_json=as_json)
         return
     findings = []
     chosen = chosen_studies(name)
-    with stoppable(out):
+    then = f"studies that had ended are in {out}; the same command begins again"
+    with stoppable(then):
         for found in carry_out_all(chosen, quick=quick, seed=seed, out=out, data=data):
             findings.append(found)
             if not as_json:

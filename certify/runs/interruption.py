@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
+from models.errors import IncompleteRunError
+
 _wishes: list[str] = []
 _requests: list[Callable[[], bool]] = []
 
@@ -21,6 +23,23 @@ def listen() -> None:
     """Take both signals; again after a library has taken one for itself."""
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, _interrupt)
+
+
+@contextmanager
+def stoppable(then: str) -> Iterator[None]:
+    """Take signals for as long as the block lasts, and say in a line what stopped it.
+
+    Args:
+        then: how what was stopped goes on.
+
+    Raises:
+        IncompleteRunError: If the block was stopped.
+    """
+    listen()
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        raise IncompleteRunError(f"{reason(stopped)}; {then}") from None
 
 
 @contextmanager

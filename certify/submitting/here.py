@@ -1,19 +1,15 @@
 """Run a job or a sweep here: in its folder, on a Ray of this process's own."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from certify.jobs.sweep import Plan, Sweep
-from certify.runs.interruption import listen, reason
 from certify.runs.origin import Origin, attempts
 from certify.runs.run import watched
 from certify.runs.run_dir import RunDir
 from certify.runs.standing import command
 from certify.runs.steering import STOP
 from certify.submitting.work import carry_out, work_of
-from models.errors import IncompleteRunError
 from models.model_spec import OnnxSpec
 from workers.cluster import embedded_cluster, refuse_resources
 from workers.machine import refuse_precision
@@ -58,18 +54,3 @@ def refuse_here(plan: Plan) -> None:
     refuse_resources(job.resources)
     if not isinstance(job.model, OnnxSpec):
         refuse_precision(job.train.precision, device(job.resources))
-
-
-@contextmanager
-def continuable(run_dir: RunDir) -> Iterator[None]:
-    """Take signals for as long as the block lasts, and say how a stopped run goes on.
-
-    Raises:
-        IncompleteRunError: If the block was stopped.
-    """
-    listen()
-    try:
-        yield
-    except KeyboardInterrupt as stopped:
-        again = command("resume", run_dir)
-        raise IncompleteRunError(f"{reason(stopped)}; continue with: {again}") from None
